@@ -1,0 +1,233 @@
+"""What every expert is: a nerfstudio ``Model`` that yields ``Splats`` at a time and renders them.
+
+An expert family adds its parameters (:meth:`ExpertModel.initial_tensors`), its motion (:meth:`ExpertModel.splats_at`)
+and its density rules (:meth:`ExpertModel.control_density`); rendering, loss, step bookkeeping and loading live here.
+"""
+
+from abc import abstractmethod
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
+from nerfstudio.engine.optimizers import Optimizers
+from nerfstudio.models.base_model import Model, ModelConfig
+from torch import Tensor
+from torch.nn import Parameter
+
+from moegs_ns.experts.seeds import SeedCloud, seed_cloud
+from moegs_ns.losses import photometric_loss
+from moegs_ns.splats.camera import camera_position, viewmat_from_camera_to_world
+from moegs_ns.splats.gaussian_set import GaussianSet
+from moegs_ns.splats.projection import ProjectionSettings
+from moegs_ns.splats.rasterize import Rasterized, rasterize, resolve_backend
+from moegs_ns.splats.sh import evaluate_sh
+from moegs_ns.splats.splats import Splats
+
+
+@dataclass
+class ExpertModelConfig(ModelConfig):
+    """Options every expert has."""
+
+    _target: type = field(default_factory=lambda: ExpertModel)
+    enable_collider: bool = False
+    ssim_weight: float = 0.2
+    """Share of (1 - SSIM) in the photometric loss; the rest is L1."""
+    sh_degree: int = 3
+    """Degree of the spherical harmonics that hold view-dependent colour, 0 to 3."""
+    sh_degree_interval: int = 1000
+    """Steps after which one more degree of the spherical harmonics is used."""
+    background: Literal["black", "white"] = "black"
+    """Colour behind all Gaussians."""
+    near: float = 0.01
+    """Gaussians closer to the camera than this (world units) are not drawn."""
+    far: float = 1e10
+    """Gaussians farther from the camera than this (world units) are not drawn."""
+    default_time: float = 0.0
+    """Time in [0,1] rendered for cameras that carry none."""
+    max_gaussians: int | None = None
+    """Never grow beyond this many Gaussians; seeds are thinned out to it as well."""
+    densify_views: Literal["last", "all"] = "last"
+    """Which cameras of a step count in the densification statistics: the last one (as STG's authors do) or all."""
+
+
+class ExpertModel(Model):
+    """A dynamic-splat model.
+
+    Args (beyond nerfstudio's):
+        seed_points: ``(xyz [M,3], rgb [M,3] uint8)`` from the datamanager.
+        metadata (keyword): the data parser's metadata; ``num_frames``, ``camera_extent`` and ``points3D_time`` are read.
+    """
+
+    config: ExpertModelConfig
+    training_step: Tensor
+
+    def __init__(self, *args: Any, seed_points: tuple[Tensor, Tensor] | None = None, **kwargs: Any) -> None:
+        self.seed_points = seed_points
+        super().__init__(*args, **kwargs)
+
+    # -- what a family defines -------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def initial_tensors(self, seeds: SeedCloud) -> dict[str, Tensor]:
+        """Raw initial parameters, N rows each, from the seed points."""
+
+    @abstractmethod
+    def splats_at(self, time: float) -> Splats:
+        """The Gaussians of one instant, activated, with ``sh``. ``time`` in [0,1] from first to last frame."""
+
+    def control_density(self, iteration: int, optimizers: Optimizers) -> None:
+        """Clone, split, prune or reset after optimizer step ``iteration`` (counted from 1, as papers do)."""
+
+    # -- construction ----------------------------------------------------------------------------------------------
+
+    def populate_modules(self) -> None:
+        """Build the Gaussians from the seed points."""
+        super().populate_modules()
+        self.metadata: dict[str, Any] = self.kwargs.get("metadata") or {}
+        self.num_frames = int(self.metadata.get("num_frames", 1))
+        self.camera_extent = float(self.metadata.get("camera_extent", 1.0))
+        seeds = seed_cloud(self.seed_points, self.metadata)
+        self.gaussians = GaussianSet(self.initial_tensors(seeds))
+        # The number of finished optimizer steps travels in the checkpoint: a frozen or reloaded expert renders at the
+        # step it was saved at (spherical harmonics degree, and whatever else a family schedules).
+        self.register_buffer("training_step", torch.zeros((), dtype=torch.int64))
+        self._views: list[tuple[Rasterized, int, int]] = []
+
+    def get_param_groups(self) -> dict[str, list[Parameter]]:
+        """One optimizer group per Gaussian tensor."""
+        return {name: [parameter] for name, parameter in self.gaussians.params.items()}
+
+    def learning_rate_scales(self) -> dict[str, float]:
+        """Factors on the configured learning rates, known only once the scene is."""
+        return {}
+
+    def describe(self) -> dict[str, Any]:
+        """Plain facts for run records and evaluation files."""
+        return {
+            "num_gaussians": len(self.gaussians),
+            "raster_backend": resolve_backend(self.device),
+            "floats_per_gaussian": sum(p[:1].numel() for p in self.gaussians.params.values()),
+        }
+
+    # -- training steps --------------------------------------------------------------------------------------------
+
+    def get_training_callbacks(self, training_callback_attributes: TrainingCallbackAttributes) -> list[TrainingCallback]:
+        """Forget the last step's views before a step, control density after it."""
+        optimizers = training_callback_attributes.optimizers
+        return [
+            TrainingCallback([TrainingCallbackLocation.BEFORE_TRAIN_ITERATION], self._begin_step),
+            TrainingCallback([TrainingCallbackLocation.AFTER_TRAIN_ITERATION], self._end_step, args=[optimizers]),
+        ]
+
+    def _begin_step(self, step: int) -> None:
+        self._views.clear()
+
+    @torch.no_grad()
+    def _end_step(self, optimizers: Optimizers, step: int) -> None:
+        iteration = step + 1
+        # The step's loss is the mean over its views; the papers' gradient thresholds are for a view's own loss.
+        views = len(self._views)
+        counted = self._views if self.config.densify_views == "all" else self._views[-1:]
+        for view, width, height in counted:
+            if view.means2d.grad is not None:
+                self.gaussians.accumulate_gradients(view.means2d.grad * views, view.visible, width, height)
+        self._views.clear()
+        self.control_density(iteration, optimizers)
+        self.training_step.fill_(iteration)
+        # Density control replaces Parameters; nerfstudio keeps a second list of them (for gradient clipping).
+        for name, parameter in self.gaussians.params.items():
+            optimizers.parameters[name] = [parameter]
+
+    # -- rendering -------------------------------------------------------------------------------------------------
+
+    @property
+    def active_sh_degree(self) -> int:
+        """Spherical harmonics degree in use at the present training step."""
+        return min(self.config.sh_degree, int(self.training_step) // max(1, self.config.sh_degree_interval))
+
+    @property
+    def projection_settings(self) -> ProjectionSettings:
+        """How this expert's Gaussians are projected."""
+        return ProjectionSettings(near=self.config.near, far=self.config.far)
+
+    def background_color(self) -> Tensor:
+        """``[3]`` colour behind all Gaussians."""
+        return torch.full((3,), 1.0 if self.config.background == "white" else 0.0, device=self.device)
+
+    def camera_time(self, camera: Cameras) -> float:
+        """The camera's time clamped to [0,1], or the configured default when it carries none."""
+        if camera.times is None:
+            return self.config.default_time
+        return min(1.0, max(0.0, float(camera.times.reshape(-1)[0])))
+
+    def colors(self, splats: Splats, viewmat: Tensor) -> Tensor:
+        """``[N,3]`` view-dependent colours, at least 0, from the splats' spherical harmonics."""
+        if splats.sh is None:
+            raise ValueError("expected splats with spherical harmonics, found none")
+        directions = splats.means.detach() - camera_position(viewmat)
+        return (evaluate_sh(self.active_sh_degree, directions, splats.sh) + 0.5).clamp_min(0.0)
+
+    def get_outputs(self, camera: Cameras) -> dict[str, Tensor]:
+        """Render one camera.
+
+        Args:
+            camera: ``Cameras`` of size 1.
+
+        Returns:
+            ``rgb [H,W,3]``, ``accumulation [H,W,1]`` and ``depth [H,W,1]`` (expected z-depth, world units).
+        """
+        if camera.shape[0] != 1:
+            raise ValueError(f"expected one camera at a time, found {camera.shape[0]}")
+        viewmat = viewmat_from_camera_to_world(camera.camera_to_worlds[0].to(self.device))
+        intrinsics = camera.get_intrinsics_matrices()[0].to(self.device)
+        width, height = int(camera.width.item()), int(camera.height.item())
+        splats = self.splats_at(self.camera_time(camera))
+        view = rasterize(
+            splats,
+            self.colors(splats, viewmat),
+            viewmat,
+            intrinsics,
+            width,
+            height,
+            settings=self.projection_settings,
+            background=self.background_color(),
+            depth=not self.training,
+        )
+        if self.training and view.means2d.requires_grad:
+            view.means2d.retain_grad()
+            self._views.append((view, width, height))
+        outputs = {"rgb": view.images[0], "accumulation": view.alphas[0][..., None]}
+        if view.depths is not None:
+            outputs["depth"] = view.depths[0][..., None]
+            outputs["rgb"] = outputs["rgb"].clamp(0.0, 1.0)
+        return outputs
+
+    @torch.no_grad()
+    def get_outputs_for_camera(self, camera: Cameras, obb_box: Any = None) -> dict[str, Tensor]:
+        """Render for evaluation, the viewer and ``ns-render``."""
+        return self.get_outputs(camera.to(self.device))
+
+    # -- losses and metrics ----------------------------------------------------------------------------------------
+
+    def ground_truth(self, batch: dict[str, Any]) -> Tensor:
+        """``[H,W,3]`` float image in [0,1] of a batch, on the model's device."""
+        image = batch["image"].to(self.device)
+        return (image.float() / 255 if image.dtype == torch.uint8 else image)[..., :3]
+
+    def get_loss_dict(self, outputs: dict, batch: dict, metrics_dict: dict | None = None) -> dict[str, Tensor]:
+        """Photometric loss of one view."""
+        return {"photometric": photometric_loss(outputs["rgb"], self.ground_truth(batch), self.config.ssim_weight)}
+
+    @torch.no_grad()
+    def get_metrics_dict(self, outputs: dict, batch: dict) -> dict[str, Any]:
+        """Training PSNR of one view and the number of Gaussians."""
+        error = (outputs["rgb"] - self.ground_truth(batch)).square().mean()
+        return {"psnr": -10 * torch.log10(error.clamp_min(1e-12)), "gaussian_count": len(self.gaussians)}
+
+    def get_image_metrics_and_images(self, outputs: dict, batch: dict) -> tuple[dict[str, float], dict[str, Tensor]]:
+        """PSNR and the side-by-side picture; the full metrics protocol is the pipeline's."""
+        truth, image = self.ground_truth(batch), outputs["rgb"]
+        psnr = -10 * torch.log10((image - truth).square().mean().clamp_min(1e-12))
+        return {"psnr": float(psnr)}, {"img": torch.cat([truth, image], dim=1)}

@@ -1,0 +1,133 @@
+"""Training recipes as data: a paper's numbers in ``configs/recipes``, variations of them in ``configs/presets``.
+
+A *recipe* belongs to one expert and follows its paper. A *preset* (``quick``, ``demo`` ...) overrides some of its
+numbers for a purpose, and may add data-parser options. Both resolve to plain numbers; nothing else of them is kept,
+so a run's ``config.yml`` says all.
+"""
+
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from moegs_ns.paths import resource_dir
+
+Scalar = int | float | bool | str
+
+
+@dataclass(frozen=True)
+class OptimizerRecipe:
+    """Learning rate of one parameter group.
+
+    Attributes:
+        lr: initial learning rate (before factors known only with the scene).
+        lr_final: rate at the last step of a log-linear decay; None keeps the rate constant.
+    """
+
+    lr: float
+    lr_final: float | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Resolved numbers to train one expert.
+
+    Attributes:
+        steps: optimizer steps.
+        cameras_per_step: images per optimizer step.
+        same_instant: whether they are taken at one instant.
+        model: overrides of the expert's model config, by field name.
+        optimizers: learning rates by parameter group.
+        data: options of the data parser, by field name.
+    """
+
+    steps: int
+    cameras_per_step: int
+    same_instant: bool
+    model: dict[str, Scalar] = field(default_factory=dict)
+    optimizers: dict[str, OptimizerRecipe] = field(default_factory=dict)
+    data: dict[str, Scalar] = field(default_factory=dict)
+
+    def command_line(self, base: "Recipe") -> tuple[list[str], list[str]]:
+        """``ns-train`` options that turn ``base`` (what the method is registered with) into this recipe.
+
+        Returns:
+            ``(method options, data parser options)``; the latter go behind the parser's name.
+        """
+        options: list[str] = []
+        if self.steps != base.steps:
+            options += ["--max-num-iterations", str(self.steps)]
+        for name in ("cameras_per_step", "same_instant"):
+            if getattr(self, name) != getattr(base, name):
+                options += [f"--pipeline.datamanager.{_flag(name)}", str(getattr(self, name))]
+        for name, value in self.model.items():
+            if base.model.get(name) != value:
+                options += [f"--pipeline.model.{_flag(name)}", str(value)]
+        for group, wanted in self.optimizers.items():
+            present = base.optimizers[group]
+            if wanted.lr != present.lr:
+                options += [f"--optimizers.{_flag(group)}.optimizer.lr", str(wanted.lr)]
+            if present.lr_final is not None and (wanted.lr_final, self.steps) != (present.lr_final, base.steps):
+                prefix = f"--optimizers.{_flag(group)}.scheduler"
+                options += [f"{prefix}.lr-final", str(wanted.lr_final), f"{prefix}.max-steps", str(self.steps)]
+        return options, [part for name, value in self.data.items() for part in (f"--{_flag(name)}", str(value))]
+
+
+def _flag(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def _read(path: Path, kind: str) -> dict[str, Any]:
+    if not path.is_file():
+        known = sorted(p.stem for p in path.parent.glob("*.toml"))
+        raise ValueError(f"unknown {kind} '{path.stem}'; known: {', '.join(known) or 'none'}")
+    with path.open("rb") as file:
+        return tomllib.load(file)
+
+
+def _optimizers(table: dict[str, dict[str, float]]) -> dict[str, OptimizerRecipe]:
+    return {group: OptimizerRecipe(**values) for group, values in table.items()}
+
+
+def load_recipe(expert: str, preset: str | None = None) -> Recipe:
+    """The recipe of an expert, optionally varied by a preset.
+
+    Raises:
+        ValueError: no such expert or preset, or the preset says nothing about this expert.
+    """
+    table = _read(resource_dir("configs") / "recipes" / f"{expert}.toml", "recipe")
+    recipe = Recipe(
+        steps=table["steps"],
+        cameras_per_step=table["cameras_per_step"],
+        same_instant=table["same_instant"],
+        model=table.get("model", {}),
+        optimizers=_optimizers(table.get("optimizers", {})),
+    )
+    if preset is None:
+        return recipe
+    variation = _read(resource_dir("configs") / "presets" / f"{preset}.toml", "preset")
+    if expert not in variation:
+        raise ValueError(f"preset '{preset}' has no numbers for expert '{expert}'")
+    own = variation[expert]
+    unknown = set(own.get("optimizers", {})) - set(recipe.optimizers)
+    if unknown:
+        raise ValueError(f"preset '{preset}' names optimizer groups {sorted(unknown)} that '{expert}' does not have")
+    changed = {
+        group: OptimizerRecipe(**{**_plain(recipe.optimizers[group]), **values})
+        for group, values in own.get("optimizers", {}).items()
+    }
+    return Recipe(
+        steps=own.get("steps", recipe.steps),
+        cameras_per_step=own.get("cameras_per_step", recipe.cameras_per_step),
+        same_instant=own.get("same_instant", recipe.same_instant),
+        model={**recipe.model, **own.get("model", {})},
+        optimizers={**recipe.optimizers, **changed},
+        data=variation.get("data", {}),
+    )
+
+
+def _plain(optimizer: OptimizerRecipe) -> dict[str, float]:
+    values = {"lr": optimizer.lr}
+    if optimizer.lr_final is not None:
+        values["lr_final"] = optimizer.lr_final
+    return values

@@ -1,0 +1,54 @@
+"""The experts by name: what a stage needs to build, train or reload one."""
+
+from dataclasses import dataclass
+
+from moegs_ns.experts.base import ExpertModelConfig
+from moegs_ns.experts.recipes import Recipe, load_recipe
+from moegs_ns.experts.stg import STGModelConfig
+
+
+@dataclass(frozen=True)
+class ExpertFamily:
+    """One expert family.
+
+    Attributes:
+        name: short name; the method is ``moegs-<name>``, the recipe ``configs/recipes/<name>.toml``.
+        config: its model config class.
+        description: one line for ``ns-train --help``.
+    """
+
+    name: str
+    config: type[ExpertModelConfig]
+    description: str
+
+    @property
+    def recipe(self) -> Recipe:
+        """The paper's recipe."""
+        return load_recipe(self.name)
+
+    def model_config(self) -> ExpertModelConfig:
+        """A fresh model config with the recipe's numbers."""
+        return self.config(**self.recipe.model)
+
+
+EXPERTS: dict[str, ExpertFamily] = {
+    family.name: family
+    for family in (
+        ExpertFamily(
+            name="stg",
+            config=STGModelConfig,
+            description="STG, Spacetime Gaussians with a spherical-harmonics head (Li et al., CVPR 2024)",
+        ),
+    )
+}
+
+
+def expert_family(name: str) -> ExpertFamily:
+    """The family of that name.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if name not in EXPERTS:
+        raise ValueError(f"unknown expert '{name}'; known: {', '.join(EXPERTS)}")
+    return EXPERTS[name]

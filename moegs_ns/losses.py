@@ -1,0 +1,77 @@
+"""Photometric losses used in training.
+
+Images are float ``[H,W,C]`` in [0,1]. The structural similarity here pads with zeros ("same" size), as 3D Gaussian
+Splatting trainings do; it is a *loss*. Reported SSIM values come from :mod:`moegs_ns.reporting.metrics`, whose border
+rule differs.
+"""
+
+import functools
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_WINDOW_SIZE = 11
+_WINDOW_SIGMA = 1.5
+# Stabilisers of Wang et al. 2004 for a data range of 1.
+_C1 = 0.01**2
+_C2 = 0.03**2
+
+
+@functools.lru_cache(maxsize=8)
+def _gaussian_window(dtype: torch.dtype, device: torch.device) -> Tensor:
+    offsets = torch.arange(_WINDOW_SIZE, dtype=dtype, device=device) - _WINDOW_SIZE // 2
+    window = torch.exp(-(offsets**2) / (2 * _WINDOW_SIGMA**2))
+    return window / window.sum()
+
+
+def _blur(stack: Tensor) -> Tensor:
+    """Separable Gaussian blur of ``[1,C,H,W]``, zero padded. One depthwise call per axis for all channels at once:
+    channels folded into the batch would leave the fast depthwise path and cost about six times as much on CPU."""
+    channels = stack.shape[1]
+    window = _gaussian_window(stack.dtype, stack.device)
+    half = _WINDOW_SIZE // 2
+    rows = window.view(1, 1, 1, -1).expand(channels, 1, 1, -1)
+    columns = window.view(1, 1, -1, 1).expand(channels, 1, -1, 1)
+    stack = F.conv2d(stack, rows, padding=(0, half), groups=channels)
+    return F.conv2d(stack, columns, padding=(half, 0), groups=channels)
+
+
+def ssim(prediction: Tensor, target: Tensor) -> Tensor:
+    """Mean structural similarity of two images (Wang et al. 2004; Gaussian window 11, sigma 1.5, data range 1).
+
+    Args:
+        prediction: ``[H,W,C]``, differentiable.
+        target: ``[H,W,C]``, same shape.
+
+    Returns:
+        Scalar in [-1, 1]; 1 for equal images.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    if prediction.shape != target.shape or prediction.dim() != 3:
+        raise ValueError(
+            f"expected two images of equal shape [H,W,C], found {tuple(prediction.shape)} and {tuple(target.shape)}"
+        )
+    x = prediction.permute(2, 0, 1)[None]
+    y = target.permute(2, 0, 1)[None]
+    mean_x, mean_y, square_x, square_y, product = _blur(torch.cat([x, y, x * x, y * y, x * y], dim=1)).chunk(5, dim=1)
+    variance_sum = square_x - mean_x * mean_x + square_y - mean_y * mean_y
+    covariance = product - mean_x * mean_y
+    numerator = (2 * mean_x * mean_y + _C1) * (2 * covariance + _C2)
+    denominator = (mean_x * mean_x + mean_y * mean_y + _C1) * (variance_sum + _C2)
+    return (numerator / denominator).mean()
+
+
+def photometric_loss(prediction: Tensor, target: Tensor, ssim_weight: float) -> Tensor:
+    """``(1 - w) * L1 + w * (1 - SSIM)``, the training loss of 3D Gaussian Splatting and its dynamic descendants.
+
+    Args:
+        prediction, target: ``[H,W,C]`` in [0,1].
+        ssim_weight: w in [0,1]; 0 skips the SSIM altogether.
+    """
+    absolute = (prediction - target).abs().mean()
+    if ssim_weight == 0:
+        return absolute
+    return (1 - ssim_weight) * absolute + ssim_weight * (1 - ssim(prediction, target))

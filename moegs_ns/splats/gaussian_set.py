@@ -1,0 +1,136 @@
+"""The learnable Gaussians of an expert: raw parameters, running statistics, and operations that change their number.
+
+Raw means before activation: log scales, logit opacities, unnormalised quaternions. That is what optimizers and
+checkpoints hold. Every per-Gaussian tensor is registered once, here, and every operation treats all alike, so a new
+attribute cannot be forgotten when Gaussians are cloned, split, removed or loaded.
+"""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+_REQUIRED = ("means", "scales", "quats", "opacities")
+
+
+class GaussianSet(nn.Module):
+    """N Gaussians: parameters ``params[name]`` with N rows each, and density-control statistics as buffers.
+
+    Args:
+        tensors: raw initial values, first dimension N. ``means [N,3]``, ``scales [N,3]`` (log), ``quats [N,4]`` (wxyz)
+            and ``opacities [N]`` (logit) must be among them; gsplat's strategy operations know them by these names.
+
+    Raises:
+        ValueError: a required tensor is missing or the numbers of rows differ.
+    """
+
+    gradient_sum: Tensor
+    gradient_count: Tensor
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        missing = [name for name in _REQUIRED if name not in tensors]
+        if missing:
+            raise ValueError(f"a Gaussian set needs the tensors {_REQUIRED}, missing: {missing}")
+        rows = {name: value.shape[0] for name, value in tensors.items()}
+        if len(set(rows.values())) != 1:
+            raise ValueError(f"expected the same number of rows in every tensor, found {rows}")
+        self.params = nn.ParameterDict({name: nn.Parameter(value.clone()) for name, value in tensors.items()})
+        count = rows["means"]
+        self.register_buffer("gradient_sum", torch.zeros(count))
+        self.register_buffer("gradient_count", torch.zeros(count))
+        self.register_load_state_dict_pre_hook(_resize_to_checkpoint)
+
+    def __len__(self) -> int:
+        return self.params["means"].shape[0]
+
+    def __getitem__(self, name: str) -> nn.Parameter:
+        return self.params[name]
+
+    # -- statistics ----------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def accumulate_gradients(self, means2d_gradient: Tensor, visible: Tensor, width: int, height: int) -> None:
+        """Add one view's screen-space position gradients, in half-image (NDC) units as in 3D Gaussian Splatting.
+
+        Args:
+            means2d_gradient: ``[N,2]`` d loss / d pixel position of this view's own loss (not divided by the number
+                of views of the step).
+            visible: ``[N]`` bool.
+            width, height: image size in pixels.
+        """
+        scale = means2d_gradient.new_tensor([width / 2, height / 2])
+        norms = (means2d_gradient * scale).norm(dim=-1)
+        self.gradient_sum += torch.where(visible, norms, torch.zeros_like(norms))
+        self.gradient_count += visible.to(self.gradient_count.dtype)
+
+    def mean_gradient(self) -> Tensor:
+        """``[N]`` mean gradient norm over the views that saw each Gaussian; 0 where none did."""
+        return self.gradient_sum / self.gradient_count.clamp_min(1)
+
+    @torch.no_grad()
+    def reset_statistics(self) -> None:
+        """Forget all accumulated gradients and match the buffers to the present number of Gaussians."""
+        self.gradient_sum = torch.zeros(len(self), device=self.params["means"].device)
+        self.gradient_count = torch.zeros_like(self.gradient_sum)
+
+    # -- operations that change N (gsplat's strategy operations move the optimizer state along) --------------------
+
+    def _running_state(self) -> dict[str, Tensor]:
+        return {"gradient_sum": self.gradient_sum, "gradient_count": self.gradient_count}
+
+    def _run(self, operation: Callable, optimizers: Mapping[str, Optimizer], mask: Tensor) -> None:
+        state = self._running_state()
+        operation(params=self.params, optimizers=optimizers, state=state, mask=mask)
+        self.gradient_sum, self.gradient_count = state["gradient_sum"], state["gradient_count"]
+
+    def clone(self, mask: Tensor, optimizers: Mapping[str, Optimizer]) -> int:
+        """Duplicate the Gaussians of ``mask [N]``; the copies are the last rows. Returns their number."""
+        from gsplat.strategy import ops
+
+        self._run(ops.duplicate, optimizers, mask)
+        return int(mask.sum())
+
+    def split(self, mask: Tensor, optimizers: Mapping[str, Optimizer]) -> int:
+        """Replace each Gaussian of ``mask [N]`` by two drawn from it, scales divided by 1.6 (3D Gaussian Splatting
+        §5.2). The children are the last rows. Returns their number. Draws from the global random generator."""
+        from gsplat.strategy import ops
+
+        self._run(ops.split, optimizers, mask)
+        return 2 * int(mask.sum())
+
+    def remove(self, mask: Tensor, optimizers: Mapping[str, Optimizer]) -> int:
+        """Remove the Gaussians of ``mask [N]``. Returns their number."""
+        removed = int(mask.sum())
+        if removed:
+            from gsplat.strategy import ops
+
+            self._run(ops.remove, optimizers, mask)
+        return removed
+
+    @torch.no_grad()
+    def cap_opacity(self, maximum: float, optimizers: Mapping[str, Optimizer]) -> None:
+        """Clamp all opacities to at most ``maximum`` and clear their optimizer moments (the "opacity reset")."""
+        from gsplat.strategy import ops
+
+        ops.reset_opa(params=self.params, optimizers=optimizers, state={}, value=maximum)
+
+
+def _resize_to_checkpoint(module: nn.Module, state_dict: dict, prefix: str, *_: object) -> None:
+    """Give parameters and buffers the checkpoint's number of rows *in place*, so that optimizers built before loading
+    stay wired to them. A pre-hook, because nested modules' ``load_state_dict`` overrides are never called."""
+    tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    for name, tensor in tensors.items():
+        stored = state_dict.get(prefix + name)
+        if stored is None:
+            # nerfstudio retries a failed strict load with strict=False, which would leave this tensor untouched.
+            raise ValueError(f"the checkpoint has no tensor '{prefix}{name}': it was written by another model or version")
+        if stored.shape[1:] != tensor.shape[1:]:
+            raise ValueError(
+                f"checkpoint tensor '{prefix}{name}' has row shape {tuple(stored.shape[1:])}, this model expects "
+                f"{tuple(tensor.shape[1:])}: use the configuration the run was trained with"
+            )
+        if stored.shape != tensor.shape:
+            tensor.data = tensor.data.new_empty(stored.shape)
+            tensor.grad = None
