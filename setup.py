@@ -1,4 +1,4 @@
-"""Build hook: the top-level folders ``cuda/`` and ``configs/`` travel in the wheel as ``moegs_ns/_cuda`` and ``moegs_ns/_configs``.
+"""Build hook: top-level ``cuda/`` and ``configs/`` travel in the wheel as ``moegs_ns/_cuda`` and ``moegs_ns/_configs``.
 
 Everything else is declared in pyproject.toml. A hook rather than a ``package-dir`` mapping, because the folders hold
 no Python packages and an editable install must keep reading them where they lie (``moegs_ns/paths.py``).

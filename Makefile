@@ -1,0 +1,51 @@
+# Everything a contributor or CI runs. `make` alone lists the targets.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# First interpreter that is Python 3.11, under whatever name; override with make PYTHON=/path/to/python3.11
+PYTHON ?= $(shell for p in python3.11 python3 python; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest
+CHECKED := moegs_ns tests tools benchmarks setup.py
+
+.PHONY: help env lint format test test-slow test-all wheel lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+env: ## create or complete .venv (CPU torch, or the CUDA build where an NVIDIA GPU answers); nothing to do when up to date
+	@test -n "$(PYTHON)" || { echo "expected Python 3.11 as python3.11, python3 or python, found none; name one: make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) tools/setup_env.py --path $(VENV)
+
+lint: env ## ruff (rules and format) and mypy
+	$(BIN)/ruff check $(CHECKED)
+	$(BIN)/ruff format --check $(CHECKED)
+	$(BIN)/mypy
+
+format: env ## let ruff rewrite what it can
+	$(BIN)/ruff check --fix $(CHECKED)
+	$(BIN)/ruff format $(CHECKED)
+
+test: env ## quick tests; those that need ../shared/data or a GPU are skipped where these are absent
+	$(PYTEST) -m "not slow" --durations=10
+
+test-slow: env ## the tests marked slow
+	$(PYTEST) -m slow --durations=10
+
+test-all: test test-slow ## quick and slow tests
+
+wheel: env ## build dist/moegs_ns-*.whl with kernels and presets inside
+	rm -rf build dist
+	$(BIN)/python -m pip -q wheel --no-deps --no-build-isolation --wheel-dir dist .
+	@ls -l dist
+
+lock: env ## write the versions now in .venv to requirements/constraints.txt
+	@sed -i '/^[^#]/d' requirements/constraints.txt
+	@$(BIN)/python -m pip freeze --all --exclude pip --exclude-editable --exclude torch --exclude torchvision \
+		--exclude nerfstudio --exclude gsplat --exclude nerfacc >> requirements/constraints.txt
+
+clean: ## remove build results and caches; keeps .venv, runs and the user's cache
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	find $(CHECKED) -name __pycache__ -type d -prune -exec rm -rf {} +

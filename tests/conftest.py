@@ -1,0 +1,44 @@
+"""What every test shares: where the real scenes lie, and skips for what this machine does not have."""
+
+import os
+from pathlib import Path
+
+# The suite runs on small machines next to other work: tiny tensors gain nothing from several threads.
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+# No test may draw into a window.
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+DATA = Path(os.environ.get("MOEGS_DATA_DIR", ROOT.parent / "shared" / "data"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    skip_data = pytest.mark.skip(reason="no real scenes at ../shared/data or $MOEGS_DATA_DIR")
+    skip_cuda = pytest.mark.skip(reason="no NVIDIA GPU")
+    no_data = not DATA.is_dir()
+    no_cuda = any("cuda" in item.keywords for item in items) and not _cuda_available()
+    for item in items:
+        if no_data and item.get_closest_marker("data"):
+            item.add_marker(skip_data)
+        if no_cuda and item.get_closest_marker("cuda"):
+            item.add_marker(skip_cuda)
+
+
+def _cuda_available() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Folder of the real scenes (``../shared/data``); for tests marked ``data``."""
+    return DATA
+
+
+@pytest.fixture(scope="session")
+def project_root() -> Path:
+    """The checkout's top level."""
+    return ROOT
