@@ -48,8 +48,9 @@ class ExpertModelConfig(ModelConfig):
     """Time in [0,1] rendered for cameras that carry none."""
     max_gaussians: int | None = None
     """Never grow beyond this many Gaussians; seeds are thinned out to it as well."""
-    densify_views: Literal["last", "all"] = "last"
-    """Which cameras of a step count in the densification statistics: the last one (as STG's authors do) or all."""
+    densify_views: Literal["last", "all", "sum"] = "last"
+    """How the cameras of a step enter the densification statistics: the last one only (as STG's authors do), all as
+    views of their own, or added up into one (as 4DGaussians' authors do)."""
 
 
 class ExpertModel(Model):
@@ -127,18 +128,27 @@ class ExpertModel(Model):
     @torch.no_grad()
     def _end_step(self, optimizers: Optimizers, step: int) -> None:
         iteration = step + 1
-        # The step's loss is the mean over its views; the papers' gradient thresholds are for a view's own loss.
-        views = len(self._views)
-        counted = self._views if self.config.densify_views == "all" else self._views[-1:]
-        for view, width, height in counted:
-            if view.means2d.grad is not None:
-                self.gaussians.accumulate_gradients(view.means2d.grad * views, view.visible, width, height)
-        self._views.clear()
+        self._collect_statistics()
         self.control_density(iteration, optimizers)
         self.training_step.fill_(iteration)
         # Density control replaces Parameters; nerfstudio keeps a second list of them (for gradient clipping).
         for name, parameter in self.gaussians.params.items():
             optimizers.parameters[name] = [parameter]
+
+    def _collect_statistics(self) -> None:
+        views = [(view, w, h) for view, w, h in self._views if view.means2d.grad is not None]
+        self._views.clear()
+        if not views:
+            return
+        if self.config.densify_views == "sum":
+            # Gradients of the step's loss, a mean over its views, so their sum is about one view's own gradient.
+            gradient = torch.stack([view.means2d.grad for view, _, _ in views]).sum(dim=0)
+            visible = torch.stack([view.visible for view, _, _ in views]).any(dim=0)
+            self.gaussians.accumulate_gradients(gradient, visible, *views[0][1:])
+            return
+        for view, width, height in views if self.config.densify_views == "all" else views[-1:]:
+            # The papers' thresholds are for the gradient of a view's own loss; the step's loss is a mean over views.
+            self.gaussians.accumulate_gradients(view.means2d.grad * len(views), view.visible, width, height)
 
     # -- rendering -------------------------------------------------------------------------------------------------
 
@@ -215,6 +225,10 @@ class ExpertModel(Model):
         """``[H,W,3]`` float image in [0,1] of a batch, on the model's device."""
         image = batch["image"].to(self.device)
         return (image.float() / 255 if image.dtype == torch.uint8 else image)[..., :3]
+
+    def step_losses(self) -> dict[str, Tensor]:
+        """Losses that do not depend on a view (regularisers), added once per optimizer step."""
+        return {}
 
     def get_loss_dict(self, outputs: dict, batch: dict, metrics_dict: dict | None = None) -> dict[str, Tensor]:
         """Photometric loss of one view."""

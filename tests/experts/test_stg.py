@@ -1,0 +1,195 @@
+"""STG: its state at a time, its schedule of density control, and its reload."""
+
+import numpy as np
+import pytest
+import torch
+from nerfstudio.engine.callbacks import TrainingCallbackAttributes
+from nerfstudio.engine.optimizers import AdamOptimizerConfig, Optimizers
+
+from moegs_ns.experts.stg import STGModel
+
+pytestmark = pytest.mark.usefixtures("cpu_backend")
+
+
+@pytest.fixture
+def cpu_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The readable backend is quick enough for a dozen Gaussians and needs no compiler."""
+    monkeypatch.setenv("MOEGS_RASTER", "torch")
+
+
+def make_optimizers(model: STGModel) -> Optimizers:
+    groups = model.get_param_groups()
+    config = {name: {"optimizer": AdamOptimizerConfig(lr=1e-3), "scheduler": None} for name in groups}
+    return Optimizers(config, groups)
+
+
+def train_step(model: STGModel, optimizers: Optimizers, step: int, cameras: list, target: torch.Tensor) -> float:
+    attributes = TrainingCallbackAttributes(optimizers=optimizers, grad_scaler=None, pipeline=None, trainer=None)
+    before, after = model.get_training_callbacks(attributes)
+    before.run_callback(step)
+    optimizers.zero_grad_all()
+    losses = [model.get_loss_dict(model(c), {"image": target})["photometric"] for c in cameras]
+    loss = sum(losses) / len(losses)
+    loss.backward()
+    for optimizer in optimizers.optimizers.values():
+        optimizer.step()
+    after.run_callback(step)
+    return float(loss.detach())
+
+
+def test_state_at_a_time_follows_the_paper(stg) -> None:
+    model = stg()
+    torch.manual_seed(1)
+    for p in model.gaussians.params.values():
+        p.data += 0.3 * torch.randn_like(p)
+    g = {name: p.detach().double().numpy() for name, p in model.gaussians.params.items()}
+    splats = model.splats_at(0.75)
+    d = 0.75 * 4 / 5 - g["time_center"]  # five frames: the paper's clock is frame / 5, ours frame / 4
+    powers = np.stack([d, d**2, d**3], axis=1)
+    moved = g["means"] + np.einsum("np,npa->na", powers, g["motion"].reshape(-1, 3, 3))
+    np.testing.assert_allclose(splats.means.detach().numpy(), moved, rtol=1e-4, atol=1e-5)
+    opacity = 1 / (1 + np.exp(-g["opacities"])) * np.exp(-((d / np.exp(g["time_log_scale"])) ** 2))
+    np.testing.assert_allclose(splats.opacities.detach().numpy(), opacity, rtol=1e-4)
+    turned = g["quats"] + d[:, None] * g["rotation_rate"]
+    turned /= np.linalg.norm(turned, axis=1, keepdims=True)
+    np.testing.assert_allclose(splats.quats.detach().numpy(), turned, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(splats.scales.detach().numpy(), np.exp(g["scales"]), rtol=1e-5)
+
+
+def test_motion_does_not_move_the_temporal_centre(stg) -> None:
+    model = stg()
+    model.gaussians["motion"].data.normal_()
+    splats = model.splats_at(0.2)
+    (splats.means.sum() + splats.quats.sum()).backward()
+    assert model.gaussians["time_center"].grad is None
+    model.splats_at(0.2).opacities.sum().backward()
+    assert model.gaussians["time_center"].grad.abs().max() > 0
+
+
+def test_seeds_with_times_keep_them_and_untimed_ones_are_repeated(stg) -> None:
+    times = torch.linspace(0, 1, 12)[:, None]
+    timed = stg(times=times)
+    assert len(timed.gaussians) == 12
+    assert torch.allclose(timed.gaussians["time_center"], times[:, 0] * 4 / 5)
+    untimed = stg(seed_copies=3)
+    assert len(untimed.gaussians) == 36
+    assert torch.allclose(untimed.gaussians["time_center"][::12], torch.tensor([1, 3, 5]) / 6 * 4 / 5)
+    assert torch.equal(untimed.gaussians["scales"][:12], untimed.gaussians["scales"][12:24])
+
+
+def test_seeds_are_thinned_out_to_the_limit(stg) -> None:
+    assert len(stg(seeds=50, seed_copies=2, max_gaussians=31).gaussians) == 30
+
+
+def test_initial_picture_has_the_seeds_colour(stg, camera) -> None:
+    model = stg().eval()
+    splats = model.splats_at(0.0)
+    colors = model.colors(splats, torch.eye(4))
+    expected = model.seed_points[1].float().repeat(2, 1) / 255
+    assert torch.allclose(colors, expected, atol=1e-6)
+
+
+def test_outputs_have_the_promised_shapes(stg, camera) -> None:
+    outputs = stg().eval().get_outputs_for_camera(camera(0.5))
+    assert outputs["rgb"].shape == (16, 24, 3)
+    assert outputs["accumulation"].shape == outputs["depth"].shape == (16, 24, 1)
+    assert float(outputs["rgb"].min()) >= 0 and float(outputs["rgb"].max()) <= 1
+
+
+def test_time_is_clamped_and_has_a_default(stg, camera) -> None:
+    model = stg(default_time=1.0).eval()
+    model.gaussians["motion"].data.normal_()
+    late = model.get_outputs_for_camera(camera(1.0))["rgb"]
+    assert torch.equal(model.get_outputs_for_camera(camera(1.7))["rgb"], late)
+    assert torch.equal(model.get_outputs_for_camera(camera(None))["rgb"], late)
+    assert not torch.equal(model.get_outputs_for_camera(camera(0.0))["rgb"], late)
+
+
+def test_density_schedule(stg, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = stg(
+        densify_start=20,
+        densify_interval=10,
+        densify_rounds=3,
+        prune_stop=80,
+        densify_stop=120,
+        opacity_reset_interval=50,
+        bounds_prune_step=130,
+    )
+    done: list[tuple[str, int]] = []
+    now = 0
+    monkeypatch.setattr(model, "_densify", lambda optimizers: done.append(("densify", now)))
+    monkeypatch.setattr(model, "_prune", lambda mask, optimizers: done.append(("prune", now)))
+    monkeypatch.setattr(model.gaussians, "cap_opacity", lambda *a: done.append(("reset", now)))
+    optimizers = make_optimizers(model)
+    for now in range(1, 201):
+        model.control_density(now, optimizers)
+    assert [i for kind, i in done if kind == "densify"] == [30, 40, 50]
+    assert [i for kind, i in done if kind == "prune"] == [60, 70, 130]
+    assert [i for kind, i in done if kind == "reset"] == [50, 100]
+
+
+def test_densification_grows_within_the_limit_and_training_goes_on(stg, camera) -> None:
+    model = stg(densify_start=0, densify_interval=2, densify_gradient=0.0, max_gaussians=30, prune_opacity=0.0)
+    optimizers = make_optimizers(model)
+    target = torch.rand(16, 24, 3, generator=torch.Generator().manual_seed(1))
+    sizes = []
+    for step in range(6):
+        train_step(model, optimizers, step, [camera(0.0), camera(0.0)], target)
+        sizes.append(len(model.gaussians))
+    assert sizes[0] == 24 and max(sizes) == 30
+    centers = model.gaussians["time_center"]
+    assert float(centers.min()) >= 0 and float(centers.max()) <= 1
+    assert int(model.training_step) == 6
+
+
+def test_statistics_use_the_last_view_or_all(stg, camera) -> None:
+    counts = {}
+    for views in ("last", "all"):
+        model = stg(densify_views=views)
+        target = torch.zeros(16, 24, 3)
+        train_step(model, make_optimizers(model), 0, [camera(0.0), camera(0.0), camera(0.0)], target)
+        counts[views] = int(model.gaussians.gradient_count.max())
+    assert counts == {"last": 1, "all": 3}
+
+
+def test_gradient_statistics_are_of_a_views_own_loss(stg, camera) -> None:
+    """Two equal cameras give the same statistics as one: the step's loss is a mean, the threshold is per view."""
+    sums = []
+    for count in (1, 2):
+        model = stg()
+        train_step(model, make_optimizers(model), 0, [camera(0.0)] * count, torch.zeros(16, 24, 3))
+        sums.append(model.gaussians.gradient_sum.clone())
+    assert torch.allclose(sums[0], sums[1], rtol=1e-5) and sums[0].max() > 0
+
+
+def test_reload_restores_size_and_step(stg, camera) -> None:
+    model = stg(sh_degree_interval=2)
+    optimizers = make_optimizers(model)
+    target = torch.rand(16, 24, 3)
+    for step in range(5):
+        train_step(model, optimizers, step, [camera(0.5)], target)
+    model.gaussians.clone(torch.ones(24, dtype=torch.bool), optimizers.optimizers)
+    model.eval()
+    other = stg(sh_degree_interval=2).eval()
+    other.load_state_dict(model.state_dict())
+    assert len(other.gaussians) == 48 and other.active_sh_degree == 2
+    assert torch.equal(other.get_outputs_for_camera(camera(0.3))["rgb"], model.get_outputs_for_camera(camera(0.3))["rgb"])
+
+
+def test_loss_falls(stg, camera) -> None:
+    model = stg(seeds=40)
+    optimizers = make_optimizers(model)
+    for optimizer in optimizers.optimizers.values():
+        optimizer.param_groups[0]["lr"] = 0.02
+    target = torch.full((16, 24, 3), 0.7)
+    losses = [train_step(model, optimizers, step, [camera(0.5)], target) for step in range(40)]
+    assert losses[-1] < 0.6 * losses[0]
+
+
+def test_no_seeds_is_a_clear_error() -> None:
+    from nerfstudio.data.scene_box import SceneBox
+
+    from moegs_ns.experts.stg import STGModelConfig
+
+    with pytest.raises(ValueError, match="no seed points"):
+        STGModelConfig().setup(scene_box=SceneBox(torch.zeros(2, 3)), num_train_data=1, metadata={})
