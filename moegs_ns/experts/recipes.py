@@ -6,7 +6,7 @@ so a run's ``config.yml`` says all.
 """
 
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,15 @@ class OptimizerRecipe:
 
     Attributes:
         lr: initial learning rate (before factors known only with the scene).
-        lr_final: rate at the last step of a log-linear decay; None keeps the rate constant.
+        lr_final: rate at the end of a log-linear decay; None keeps the rate constant.
+        decay_steps: length of the decay; None means all steps of the recipe.
+        restart_step: the decay begins anew at this step (recipes of two stages); 0 = never.
     """
 
     lr: float
     lr_final: float | None = None
+    decay_steps: int | None = None
+    restart_step: int = 0
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,17 @@ class Recipe:
     optimizers: dict[str, OptimizerRecipe] = field(default_factory=dict)
     data: dict[str, Scalar] = field(default_factory=dict)
 
+    def schedule(self, group: str) -> dict[str, float]:
+        """Numbers of the log-linear decay of a group that has one: lr_final, max_steps, restart_step."""
+        optimizer = self.optimizers[group]
+        if optimizer.lr_final is None:
+            raise ValueError(f"optimizer group '{group}' keeps its learning rate; it has no schedule")
+        return {
+            "lr_final": optimizer.lr_final,
+            "max_steps": optimizer.decay_steps or self.steps,
+            "restart_step": optimizer.restart_step,
+        }
+
     def command_line(self, base: "Recipe") -> tuple[list[str], list[str]]:
         """``ns-train`` options that turn ``base`` (what the method is registered with) into this recipe.
 
@@ -67,9 +82,12 @@ class Recipe:
             present = base.optimizers[group]
             if wanted.lr != present.lr:
                 options += [f"--optimizers.{_flag(group)}.optimizer.lr", str(wanted.lr)]
-            if present.lr_final is not None and (wanted.lr_final, self.steps) != (present.lr_final, base.steps):
-                prefix = f"--optimizers.{_flag(group)}.scheduler"
-                options += [f"{prefix}.lr-final", str(wanted.lr_final), f"{prefix}.max-steps", str(self.steps)]
+            if present.lr_final is None:
+                continue
+            schedule, own = self.schedule(group), base.schedule(group)
+            for name, value in schedule.items():
+                if value != own[name]:
+                    options += [f"--optimizers.{_flag(group)}.scheduler.{_flag(name)}", str(value)]
         return options, [part for name, value in self.data.items() for part in (f"--{_flag(name)}", str(value))]
 
 
@@ -113,8 +131,7 @@ def load_recipe(expert: str, preset: str | None = None) -> Recipe:
     if unknown:
         raise ValueError(f"preset '{preset}' names optimizer groups {sorted(unknown)} that '{expert}' does not have")
     changed = {
-        group: OptimizerRecipe(**{**_plain(recipe.optimizers[group]), **values})
-        for group, values in own.get("optimizers", {}).items()
+        group: replace(recipe.optimizers[group], **values) for group, values in own.get("optimizers", {}).items()
     }
     return Recipe(
         steps=own.get("steps", recipe.steps),
@@ -125,9 +142,3 @@ def load_recipe(expert: str, preset: str | None = None) -> Recipe:
         data=variation.get("data", {}),
     )
 
-
-def _plain(optimizer: OptimizerRecipe) -> dict[str, float]:
-    values = {"lr": optimizer.lr}
-    if optimizer.lr_final is not None:
-        values["lr_final"] = optimizer.lr_final
-    return values
