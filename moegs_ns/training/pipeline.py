@@ -1,0 +1,311 @@
+"""The pipeline of every method: several cameras a step, and evaluation one can publish."""
+
+import resource
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torchvision.utils
+from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
+from nerfstudio.utils import profiler
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from torch import Tensor
+from torch.cuda.amp.grad_scaler import GradScaler
+
+from moegs_ns.reporting.metrics import MetricsProtocol
+from moegs_ns.training.random_state import preserved_random_state
+
+
+@dataclass
+class MoegsPipelineConfig(VanillaPipelineConfig):
+    """Pipeline options."""
+
+    _target: type = field(default_factory=lambda: MoegsPipeline)
+    lpips: tuple[Literal["alex", "vgg"], ...] = ("alex", "vgg")
+    """LPIPS backbones ns-eval reports (evaluation during training leaves LPIPS out); give nothing for none."""
+    eval_warmup_renders: int = 2
+    """Renders before an evaluation's first timed one: kernels are compiled and memory is claimed there."""
+
+
+class MoegsPipeline(VanillaPipeline):
+    """Walks the cameras of a step through the model one by one; evaluates without touching the training.
+
+    Single device: density control replaces parameters, which torch's data parallelism does not follow.
+    """
+
+    config: MoegsPipelineConfig
+
+    def __init__(
+        self,
+        config: MoegsPipelineConfig,
+        device: Any,
+        test_mode: Literal["test", "val", "inference"] = "val",
+        world_size: int = 1,
+        local_rank: int = 0,
+        grad_scaler: GradScaler | None = None,
+    ) -> None:
+        if world_size > 1:
+            raise ValueError(
+                f"expected one device per run, found {world_size}; "
+                "train different experts on different devices instead (CUDA_VISIBLE_DEVICES=... ns-train ...)"
+            )
+        super().__init__(config, device, test_mode, world_size, local_rank, grad_scaler)
+        self._metrics = MetricsProtocol(lpips=tuple(config.lpips))
+        self._loaded_step: int | None = None
+
+    def load_pipeline(self, loaded_state: dict[str, Any], step: int) -> None:
+        """Load a checkpoint's model; ``step`` is the last step it had finished."""
+        super().load_pipeline(loaded_state, step)
+        self._loaded_step = step
+
+    # -- training --------------------------------------------------------------------------------------------------
+
+    @profiler.time_function
+    def get_train_loss_dict(self, step: int) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
+        """Losses and metrics of one training step.
+
+        Returns:
+            The outputs of the last camera; the losses, each the mean over the step's cameras (a loss that some
+            cameras lack counts as 0 there); the metrics, each the mean over the cameras that have it.
+        """
+        outputs: dict[str, Tensor] = {}
+        all_losses, all_metrics = [], []
+        for camera, batch in self._train_group(step):
+            outputs = self._model(camera)
+            metrics = self.model.get_metrics_dict(outputs, batch)
+            all_losses.append(self.model.get_loss_dict(outputs, batch, metrics))
+            all_metrics.append(metrics)
+        return outputs, _mean_losses(all_losses), _mean_metrics(all_metrics)
+
+    def _train_group(self, step: int) -> list[tuple[Cameras, dict[str, Any]]]:
+        next_group = getattr(self.datamanager, "next_train_group", None)
+        group = [self.datamanager.next_train(step)] if next_group is None else next_group(step)
+        if not group:
+            raise ValueError(f"expected at least one camera for training step {step}, found none")
+        return group
+
+    # -- evaluation ------------------------------------------------------------------------------------------------
+
+    @profiler.time_function
+    @torch.no_grad()
+    def get_eval_loss_dict(self, step: int) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+        """Losses and metrics of the next evaluation image."""
+        with self._evaluating():
+            camera, batch = self.datamanager.next_eval(step)
+            outputs = self.model(camera)
+            metrics = self.model.get_metrics_dict(outputs, batch)
+            return outputs, self.model.get_loss_dict(outputs, batch, metrics), metrics
+
+    @profiler.time_function
+    @torch.no_grad()
+    def get_eval_image_metrics_and_images(self, step: int) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Metrics (without LPIPS) and pictures of the next evaluation image, for the training log."""
+        with self._evaluating():
+            camera, batch = self.datamanager.next_eval_image(step)
+            outputs = self.model.get_outputs_for_camera(camera)
+            metrics, images = self._measure(outputs, batch, lpips=False)
+        metrics["num_rays"] = int((camera.height * camera.width * camera.size).item())
+        return metrics, images
+
+    @profiler.time_function
+    @torch.no_grad()
+    def get_average_image_metrics(
+        self,
+        data_loader: Any,
+        image_prefix: str,
+        step: int | None = None,
+        output_path: Path | None = None,
+        get_std: bool = False,
+    ) -> dict[str, Any]:
+        """Evaluate every image of ``data_loader``.
+
+        Only rendering is timed: after warm-up renders, with the device synchronised, without metrics and image
+        writing. ``render_ms`` is the median over the images and ``fps`` its reciprocal.
+
+        Args:
+            data_loader: sized iterable of ``(Cameras of size 1, batch)``.
+            image_prefix: first part of the names of written pictures.
+            step: training step, for the protocol stamp; None takes that of the loaded checkpoint.
+            output_path: folder for pictures, or None to write none.
+            get_std: ns-eval sets this; it adds ``<metric>_std`` (population standard deviation over the images),
+                LPIPS, ``per_image`` rows and the ``protocol`` stamp. Without it the result holds scalars only.
+
+        Raises:
+            ValueError: there is no image.
+        """
+        if len(data_loader) == 0:
+            raise ValueError(
+                f"expected images in the '{self._split}' split, found none; choose its cameras in the data options "
+                "(--help of the data parser)"
+            )
+        rows: list[dict[str, Any]] = []
+        sizes: list[tuple[int, int]] = []
+        with self._evaluating(), _progress("Evaluating", len(data_loader)) as advance:
+            self._reset_peak_memory()
+            for index, (camera, batch) in enumerate(data_loader):
+                if index == 0:
+                    for _ in range(self.config.eval_warmup_renders):
+                        self.model.get_outputs_for_camera(camera)
+                outputs, milliseconds = self._timed_render(camera)
+                metrics, images = self._measure(outputs, batch, lpips=get_std)
+                rows.append({**self._label(camera), **metrics, "render_ms": milliseconds})
+                sizes.append((int(camera.width.item()), int(camera.height.item())))
+                if output_path is not None:
+                    _write_images(images, output_path, image_prefix, index)
+                advance()
+        results = _summarise(rows, sizes, with_std=get_std)
+        results["peak_memory_mb"] = self._peak_memory_mb()
+        if get_std:
+            results["protocol"] = self._protocol(rows, sizes, step)
+            results["per_image"] = rows
+        return results
+
+    def _measure(
+        self, outputs: dict[str, Tensor], batch: dict[str, Any], lpips: bool
+    ) -> tuple[dict[str, float], dict[str, Tensor]]:
+        """The model's own extra metrics and pictures, and the protocol's metrics (which win over equal names)."""
+        extra, images = self.model.get_image_metrics_and_images(outputs, batch)
+        return {**extra, **self._metrics.measure(outputs["rgb"], batch["image"], lpips=lpips)}, images
+
+    def _timed_render(self, camera: Cameras) -> tuple[dict[str, Tensor], float]:
+        self._synchronize()
+        start = time.perf_counter()
+        outputs = self.model.get_outputs_for_camera(camera)
+        self._synchronize()
+        return outputs, 1e3 * (time.perf_counter() - start)
+
+    def _label(self, camera: Cameras) -> dict[str, Any]:
+        """Which image a row is about: ``camera`` name, ``frame`` number, ``time`` in [0,1] (None where unknown)."""
+        metadata = camera.metadata or {}
+        names = _metadata_of(self.datamanager.eval_dataset).get("camera_names")
+        index, frame = _first_int(metadata.get("camera_index")), _first_int(metadata.get("frame_index"))
+        name = None if index is None else str(index) if names is None else str(names[index])
+        moment = None if camera.times is None else float(camera.times.flatten()[0])
+        return {"camera": name, "frame": frame, "time": moment}
+
+    def _protocol(self, rows: list[dict[str, Any]], sizes: list[tuple[int, int]], step: int | None) -> dict[str, Any]:
+        """Everything one needs to know to compare these numbers with others."""
+        cuda = self._device.type == "cuda"
+        resolutions = [list(size) for size in sorted(set(sizes))]
+        return {
+            "split": self._split,
+            "images": len(rows),
+            "cameras": list(dict.fromkeys(row["camera"] for row in rows)),
+            "frames": sorted({row["frame"] for row in rows if row["frame"] is not None}),
+            "resolution": resolutions[0] if len(resolutions) == 1 else resolutions,
+            "step": self._loaded_step if step is None else step,
+            "metrics": self._metrics.describe(),
+            "averaging": "mean and population standard deviation over images",
+            "timing": "render_ms is the median over images of one render each, metrics and image writing excluded"
+            + (", device synchronised" if cuda else ""),
+            "warmup_renders": self.config.eval_warmup_renders,
+            "peak_memory": "CUDA allocator's maximum" if cuda else "largest resident set of the whole process",
+            "device": torch.cuda.get_device_name(self._device) if cuda else f"cpu, {torch.get_num_threads()} threads",
+            "model": describe_model(self.model),
+        }
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        """Evaluation mode; afterwards every module's mode and the global random generators are as before."""
+        modes = [(module, module.training) for module in self.modules()]
+        with preserved_random_state():
+            self.eval()
+            try:
+                yield
+            finally:
+                for module, training in modes:
+                    module.training = training
+
+    @property
+    def _device(self) -> torch.device:
+        return torch.device(self.model.device)
+
+    @property
+    def _split(self) -> str:
+        return str(getattr(self.datamanager, "test_split", self.test_mode))
+
+    def _synchronize(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+
+    def _reset_peak_memory(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._device)
+
+    def _peak_memory_mb(self) -> float:
+        if self._device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self._device) / 2**20
+        return peak_process_memory_mb()
+
+
+def peak_process_memory_mb() -> float:
+    """Largest resident set this process ever had, in MiB (Linux counts it in KiB)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
+def describe_model(model: Any) -> dict[str, Any]:
+    """The model's plain facts (its optional ``describe`` hook): number of Gaussians, raster backend and the like."""
+    describe = getattr(model, "describe", None)
+    return {} if describe is None else dict(describe())
+
+
+def _mean_losses(losses: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    if len(losses) == 1:
+        return losses[0]
+    names = dict.fromkeys(name for one in losses for name in one)
+    return {name: sum(one[name] for one in losses if name in one) / len(losses) for name in names}  # type: ignore[misc]
+
+
+def _mean_metrics(metrics: list[dict[str, Any]]) -> dict[str, Any]:
+    if len(metrics) == 1:
+        return metrics[0]
+    names = dict.fromkeys(name for one in metrics for name in one)
+    present = {name: [one[name] for one in metrics if name in one] for name in names}
+    return {name: sum(values) / len(values) for name, values in present.items()}
+
+
+def _summarise(rows: list[dict[str, Any]], sizes: list[tuple[int, int]], with_std: bool) -> dict[str, Any]:
+    """Averages over the rows; only ``render_ms`` is a median, because single renders are disturbed by other work."""
+    labels = {"camera", "frame", "time", "render_ms"}
+    names = [name for name in rows[0] if name not in labels]
+    results: dict[str, Any] = {}
+    for name in names:
+        values = np.array([row[name] for row in rows if name in row], dtype=np.float64)
+        results[name] = float(values.mean())
+        if with_std:
+            results[f"{name}_std"] = float(values.std())
+    seconds = float(np.median([row["render_ms"] for row in rows])) / 1e3
+    pixels = float(np.mean([width * height for width, height in sizes]))
+    results["render_ms"] = 1e3 * seconds
+    results["fps"] = 1.0 / seconds
+    results["num_rays_per_sec"] = pixels / seconds
+    return results
+
+
+def _metadata_of(dataset: Any) -> Mapping[str, Any]:
+    return getattr(dataset, "metadata", None) or {}
+
+
+def _first_int(value: Any) -> int | None:
+    return None if value is None else int(torch.as_tensor(value).flatten()[0])
+
+
+def _write_images(images: dict[str, Tensor], folder: Path, prefix: str, index: int) -> None:
+    """Pictures ``[H,W,3]`` under the names ns-eval gives them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, image in images.items():
+        torchvision.utils.save_image(image.permute(2, 0, 1).cpu(), folder / f"{prefix}_{name}_{index:04d}.png")
+
+
+@contextmanager
+def _progress(label: str, total: int) -> Iterator[Any]:
+    columns = (TextColumn("[green]{task.description}"), BarColumn(), TimeElapsedColumn(), MofNCompleteColumn())
+    with Progress(*columns, transient=True) as progress:
+        task = progress.add_task(label, total=total)
+        yield lambda: progress.advance(task)

@@ -1,0 +1,190 @@
+"""``run.json`` beside ``config.yml``: what a run is, in plain data.
+
+Other stages and every ``moegs`` command read this file and never a run's YAML, which names python classes and runs
+code when loaded. Imports the standard library only, so that reading a record is cheap.
+"""
+
+import dataclasses
+import enum
+import functools
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+SCHEMA_VERSION = 1
+RUN_RECORD_NAME = "run.json"
+_PACKAGES = ("moegs_ns", "nerfstudio", "torch", "gsplat", "numpy")
+_REQUIRED = ("method", "expert", "scene", "versions", "progress")
+
+
+def plain(value: Any) -> Any:
+    """JSON data for ``value``: configs become dictionaries, paths and classes their names, tuples lists.
+
+    Numbers JSON lacks become the strings ``"inf"``, ``"-inf"`` and ``"nan"``, which ``float`` reads back. A config's
+    ``_target`` is left out: readers find classes by name in the registry.
+    """
+    if value is None or (isinstance(value, (bool, int, str)) and not isinstance(value, enum.Enum)):
+        return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else str(float(value))
+    if isinstance(value, enum.Enum):
+        return value.name
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, type):
+        return f"{value.__module__}.{value.__qualname__}"
+    if dataclasses.is_dataclass(value):
+        fields = (item.name for item in dataclasses.fields(value) if item.name != "_target")
+        return {name: plain(getattr(value, name)) for name in fields}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted((plain(item) for item in value), key=str)
+    if hasattr(value, "tolist"):  # small tensors, numpy arrays and numpy scalars
+        return plain(value.tolist())
+    return str(value)
+
+
+def write_run_record(path: Path, record: Mapping[str, Any]) -> None:
+    """Write the record; readers see the old or the new file, never half of one."""
+    text = json.dumps(plain(record), indent=2, allow_nan=False) + "\n"
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        scratch.write_text(text, "utf8")
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def read_run_record(path: Path) -> dict[str, Any]:
+    """The record of a run.
+
+    Args:
+        path: a run folder, its ``run.json``, or its ``config.yml``.
+
+    Raises:
+        FileNotFoundError: there is no record.
+        ValueError: the file is not a run record, or of another schema version.
+    """
+    path = Path(path)
+    file = path / RUN_RECORD_NAME if path.is_dir() else path
+    if file.suffix in (".yml", ".yaml"):
+        file = file.with_name(RUN_RECORD_NAME)
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"expected the run record {file}, found none; give the folder of a run that `ns-train moegs-...` wrote"
+        )
+    try:
+        record = json.loads(file.read_text("utf8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"expected JSON in the run record {file}, found something else ({error})") from error
+    if not isinstance(record, dict) or "schema_version" not in record:
+        raise ValueError(f"expected a run record with 'schema_version' in {file}, found other data")
+    if record["schema_version"] != SCHEMA_VERSION:
+        raise ValueError(
+            f"expected run record schema version {SCHEMA_VERSION} in {file}, found {record['schema_version']}; "
+            f"use the moegs_ns version that wrote it ({record.get('versions', {}).get('moegs_ns', 'unknown')})"
+        )
+    missing = [key for key in _REQUIRED if key not in record]
+    if missing:
+        raise ValueError(f"expected the keys {missing} in the run record {file}, found none; the file was altered")
+    return record
+
+
+def describe_versions() -> dict[str, str | None]:
+    """Installed versions of everything that decides a result; None for what is not installed."""
+    versions: dict[str, str | None] = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = None
+    return versions
+
+
+def describe_command_line() -> str:
+    """The command as one would type it again."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]) if sys.argv else ""
+
+
+def describe_device(device: Any) -> dict[str, Any]:
+    """The computing device with the name of its processor; speeds mean little without it."""
+    import torch
+
+    device = torch.device(device)
+    if device.type == "cuda":
+        return {"type": "cuda", "name": torch.cuda.get_device_name(device), "cuda": torch.version.cuda}
+    return {"type": device.type, "name": _processor_name(), "threads": torch.get_num_threads()}
+
+
+def describe_source() -> dict[str, Any] | None:
+    """Git commit of the package when it runs from a checkout, and whether files differ from it; None otherwise."""
+    checkout = Path(__file__).resolve().parents[2]
+    if not (checkout / ".git").exists():
+        return None
+    commit = _git(checkout, "rev-parse", "HEAD")
+    if commit is None:
+        return None
+    changes = _git(checkout, "status", "--porcelain", "--untracked-files=no")
+    return {"commit": commit, "modified": None if changes is None else bool(changes)}
+
+
+def describe_scene(datamanager: Any) -> dict[str, Any]:
+    """Where the data lie and what is in them, from the data parser's metadata."""
+    train = getattr(datamanager, "train_dataset", None)
+    evaluation = getattr(datamanager, "eval_dataset", None)
+    metadata = _metadata(train)
+    keys = ("scene", "layout", "num_frames", "first_frame", "fps", "near", "far")
+    scene: dict[str, Any] = {"data": plain(getattr(datamanager.config, "data", None))}
+    scene.update({key: plain(metadata[key]) for key in keys if key in metadata})
+    split = getattr(datamanager, "test_split", "val")
+    scene["cameras"] = {"train": _camera_names(train), split: _camera_names(evaluation)}
+    scene["images"] = {"train": _length(train), split: _length(evaluation)}
+    cameras = getattr(train, "cameras", None)
+    if cameras is not None and _length(train):
+        scene["resolution"] = [int(cameras.width.flatten()[0]), int(cameras.height.flatten()[0])]
+    if "points3D_xyz" in metadata:
+        scene["seed_points"] = len(metadata["points3D_xyz"])
+    return scene
+
+
+def _metadata(dataset: Any) -> Mapping[str, Any]:
+    return getattr(dataset, "metadata", None) or {}
+
+
+def _camera_names(dataset: Any) -> list[str]:
+    return [str(name) for name in _metadata(dataset).get("camera_names", [])] if _length(dataset) else []
+
+
+def _length(dataset: Any) -> int:
+    return 0 if dataset is None else len(dataset)
+
+
+@functools.cache
+def _processor_name() -> str:
+    table = Path("/proc/cpuinfo")  # platform.processor() says no more than the architecture on Linux
+    if table.is_file():
+        for line in table.read_text("utf8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,402 @@
+"""The trainer of every method: checkpoints that survive a kill, resuming that changes nothing, ``run.json``."""
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from nerfstudio.configs.base_config import LoggingConfig, MachineConfig, ViewerConfig
+from nerfstudio.engine.callbacks import TrainingCallbackLocation
+from nerfstudio.engine.optimizers import Optimizers
+from nerfstudio.engine.trainer import Trainer, TrainerConfig
+from nerfstudio.pipelines.base_pipeline import VanillaPipelineConfig
+from nerfstudio.utils import writer
+from nerfstudio.utils.decorators import check_main_thread
+from nerfstudio.utils.misc import step_check
+from nerfstudio.utils.rich_utils import CONSOLE
+from nerfstudio.utils.writer import EventName, TimeWriter
+
+from moegs_ns.training import checkpoints
+from moegs_ns.training.optimizers import describe_learning_rates, scaled_groups
+from moegs_ns.training.pipeline import describe_model, peak_process_memory_mb
+from moegs_ns.training.random_state import capture_random_state, restore_random_state
+from moegs_ns.training.run_record import (
+    RUN_RECORD_NAME,
+    SCHEMA_VERSION,
+    describe_command_line,
+    describe_device,
+    describe_scene,
+    describe_source,
+    describe_versions,
+    plain,
+    write_run_record,
+)
+
+
+class TrainingDivergedError(RuntimeError):
+    """A loss or a parameter became NaN or infinite."""
+
+
+@dataclass
+class MoegsTrainerConfig(TrainerConfig):
+    """nerfstudio's training options with these meanings of our own."""
+
+    _target: type = field(default_factory=lambda: MoegsTrainer)
+    max_num_iterations: int = 30_000
+    """Training steps in all: a resumed run ends at this number too."""
+    load_dir: Path | None = None
+    """Run folder to resume from, or its nerfstudio_models folder; takes the newest checkpoint unless --load-step."""
+
+    def make_paths_absolute(self) -> None:
+        """Make every path of the config independent of the working folder; ns-eval may run in another one.
+
+        Config parts with paths of their own (a data parser, a model) may offer a method of this name.
+        """
+        self.output_dir: Path = _absolute(self.output_dir)
+        for name in ("data", "load_dir", "load_checkpoint", "load_config"):
+            if getattr(self, name) is not None:
+                setattr(self, name, _absolute(getattr(self, name)))
+        datamanager: Any = self.pipeline.datamanager
+        for part in (datamanager, getattr(datamanager, "dataparser", None), self.pipeline.model):
+            if getattr(part, "data", None) is not None:
+                part.data = _absolute(part.data)
+            if hasattr(part, "make_paths_absolute"):
+                part.make_paths_absolute()
+
+    def get_base_dir(self) -> Path:
+        """The run folder. nerfstudio asks for it before it writes anything, so this is where paths become absolute."""
+        self.make_paths_absolute()
+        return super().get_base_dir()
+
+    def save_config(self) -> None:
+        """Write ``config.yml``, unless the options cannot work."""
+        self.check()
+        super().save_config()
+
+    def check(self) -> None:
+        """Refuse options that would fail later in a less helpful way.
+
+        Raises:
+            ValueError: several devices, a CUDA device where there is none, or two places to resume from.
+        """
+        devices = self.machine.num_devices * self.machine.num_machines
+        if devices != 1:
+            raise ValueError(
+                f"expected one device per run, found --machine.num-devices x --machine.num-machines = {devices}; "
+                "train different experts on different devices instead (CUDA_VISIBLE_DEVICES=... ns-train ...)"
+            )
+        if self.machine.device_type == "cuda" and not torch.cuda.is_available():
+            raise ValueError(
+                "expected a usable CUDA device for --machine.device-type cuda, found none; "
+                "use --machine.device-type cpu, or install a CUDA build of torch and a driver"
+            )
+        if self.load_dir is not None and self.load_checkpoint is not None:
+            raise ValueError("expected one of --load-dir and --load-checkpoint, found both; give only one")
+
+
+def default_trainer_config(
+    method_name: str, pipeline: VanillaPipelineConfig, optimizers: Mapping[str, Any], max_num_iterations: int
+) -> MoegsTrainerConfig:
+    """The trainer config of a method, with defaults that work without flags on any machine.
+
+    Training ends by itself, also where nobody watches the viewer; CUDA is used where there is one; nothing that costs
+    time is done behind the user's back.
+
+    Args:
+        method_name: ``ns-train <method_name>``.
+        pipeline: a `MoegsPipelineConfig`.
+        optimizers: group name to ``{"optimizer": ..., "scheduler": ... or None}``.
+        max_num_iterations: training steps in all.
+    """
+    return MoegsTrainerConfig(
+        method_name=method_name,
+        project_name="moegs",
+        pipeline=pipeline,
+        optimizers=dict(optimizers),
+        max_num_iterations=max_num_iterations,
+        machine=MachineConfig(device_type="cuda" if torch.cuda.is_available() else "cpu"),
+        vis="viewer+tensorboard",
+        # One picture per frustum is decoded at start; video has thousands of images and few places to stand.
+        viewer=ViewerConfig(quit_on_train_completion=True, num_rays_per_chunk=1 << 15, max_num_display_images=32),
+        logging=LoggingConfig(steps_per_log=10, profiler="none"),
+        mixed_precision=False,
+        steps_per_save=1000,
+        steps_per_eval_batch=0,
+        steps_per_eval_image=500,
+        steps_per_eval_all_images=0,
+    )
+
+
+class MoegsTrainer(Trainer):
+    """Trains for a total number of steps, through kills and resumes, as if it had never been interrupted."""
+
+    config: MoegsTrainerConfig
+
+    def __init__(self, config: MoegsTrainerConfig, local_rank: int = 0, world_size: int = 1) -> None:
+        config.check()
+        super().__init__(config, local_rank, world_size)
+        self._training_seconds = 0.0
+        self._random_state: dict[str, Any] | None = None
+        self._saved_step: int | None = None
+        self._learning_rates: dict[str, Any] = {}
+        self._resumed_from: Path | None = None
+        self._record: dict[str, Any] = {}
+        self._status = "running"
+
+    # -- setting up ------------------------------------------------------------------------------------------------
+
+    def setup(self, test_mode: Literal["test", "val", "inference"] = "val") -> None:
+        """Build pipeline, optimizers, viewer and writers, load the checkpoint to resume from, write ``run.json``."""
+        super().setup(test_mode)
+        self.base_dir.mkdir(parents=True, exist_ok=True)
+        checkpoints.remove_unfinished_checkpoints(self.base_dir)
+        self._record = self._describe_run()
+        self._update_record(self._start_step)
+
+    def setup_optimizers(self) -> Optimizers:
+        """One optimizer per group; the model's ``learning_rate_scales`` multiply ``lr`` and ``lr_final``."""
+        model = self.pipeline.model
+        scales = model.learning_rate_scales() if hasattr(model, "learning_rate_scales") else {}
+        groups = scaled_groups(self.config.optimizers, scales)
+        parameters = self.pipeline.get_param_groups()
+        missing = sorted(set(parameters) - set(groups))
+        if missing:
+            raise ValueError(f"expected an optimizer for the parameter groups {missing}, found only {sorted(groups)}")
+        used = {name: groups[name] for name in parameters}
+        self._learning_rates = describe_learning_rates(used, scales)
+        return Optimizers(used, parameters)
+
+    def _load_checkpoint(self) -> None:
+        if self.config.load_checkpoint is not None:
+            path = self.config.load_checkpoint
+        elif self.config.load_dir is not None:
+            path = checkpoints.find_checkpoint(
+                self.config.load_dir, self.config.load_step, self.config.relative_model_dir
+            )
+        else:
+            return
+        state = checkpoints.read_checkpoint(path)
+        self._check_groups(path, state)
+        self.pipeline.load_pipeline(state["pipeline"], state["step"])
+        self.optimizers.load_optimizers(state["optimizers"])
+        if self.config.load_scheduler:
+            self.optimizers.load_schedulers(state.get("schedulers", {}))
+        self.grad_scaler.load_state_dict(state.get("scalers", {}))
+        self._start_step = int(state["step"]) + 1
+        self._resumed_from = path
+        own = state.get("moegs")
+        if own is None:
+            CONSOLE.print(f"[bold yellow]{path} holds no random state: training goes on, but not bit for bit")
+        else:
+            self._random_state = own["random"]
+            self._training_seconds = float(own["training_seconds"])
+            if own["sampler"] is not None and hasattr(self.pipeline.datamanager, "load_sampler_state"):
+                self.pipeline.datamanager.load_sampler_state(own["sampler"])
+        CONSOLE.print(f"Resuming after {self._start_step} steps from {path}", soft_wrap=True)
+
+    def _check_groups(self, path: Path, state: Mapping[str, Any]) -> None:
+        for kind, present in (("optimizer", self.optimizers.optimizers), ("scheduler", self.optimizers.schedulers)):
+            saved = state.get(f"{kind}s", {})
+            if set(saved) != set(present) and (kind == "optimizer" or self.config.load_scheduler):
+                raise ValueError(
+                    f"expected the {kind} groups {sorted(present)} in {path}, found {sorted(saved)}; "
+                    "resume with the method and options that wrote it"
+                )
+
+    # -- training --------------------------------------------------------------------------------------------------
+
+    def train(self) -> None:
+        """Train up to ``max_num_iterations`` steps in all, then write the last checkpoint.
+
+        Raises:
+            TrainingDivergedError: a loss or a parameter became NaN; the checkpoints before it are kept.
+        """
+        datamanager = self.pipeline.datamanager
+        if hasattr(datamanager, "train_dataparser_outputs"):
+            datamanager.train_dataparser_outputs.save_dataparser_transform(self.base_dir / "dataparser_transforms.json")
+        self._init_viewer_state()
+        self.stop_training = False
+        self.step = self._start_step - 1
+        try:
+            with TimeWriter(writer, EventName.TOTAL_TRAIN_TIME):
+                # Everything before this line may have drawn random numbers that an uninterrupted run did not draw.
+                if self._random_state is not None:
+                    restore_random_state(self._random_state)
+                for step in range(self._start_step, self.config.max_num_iterations):
+                    if not self._wait_while_paused():
+                        break
+                    self._train_and_log(step)
+            self._finish()
+        except BaseException as error:
+            interrupted = isinstance(error, KeyboardInterrupt)
+            self._status = "interrupted" if interrupted else f"failed: {type(error).__name__}: {error}"
+            self._update_record(self.step + 1)
+            raise
+
+    def _train_and_log(self, step: int) -> None:
+        with self.train_lock, TimeWriter(writer, EventName.ITER_TRAIN_TIME, step=step) as timer:
+            start = time.perf_counter()
+            self.pipeline.train()
+            self._run_callbacks(step, TrainingCallbackLocation.BEFORE_TRAIN_ITERATION)
+            loss, losses, metrics = self.train_iteration(step)
+            self._run_callbacks(step, TrainingCallbackLocation.AFTER_TRAIN_ITERATION)
+            self._training_seconds += time.perf_counter() - start
+        self.step = step
+        if step - self._start_step > 1:  # the first steps compile and allocate; the viewer plans with this rate
+            pixels = self.pipeline.datamanager.get_train_rays_per_batch()
+            writer.put_time(EventName.TRAIN_RAYS_PER_SEC, pixels / max(1e-3, timer.duration), step)
+        self._update_viewer_state(step)
+        saving = step_check(step, self.config.steps_per_save)
+        if step_check(step, self.config.logging.steps_per_log, run_at_zero=True) or saving:
+            # Logging reads the loss anyway, so looking for NaN here costs no extra synchronisation.
+            self._check_losses(step, losses)
+            writer.put_scalar("Train Loss", loss, step)
+            writer.put_dict("Train Loss Dict", losses, step)
+            writer.put_dict("Train Metrics Dict", metrics, step)
+            writer.put_dict("Memory (MB)", self._memory_mb(), step)
+        if self._has_eval_images():
+            with self.train_lock:
+                self.eval_iteration(step)
+        if saving:
+            self.save_checkpoint(step)
+        writer.write_out_storage()
+
+    def _run_callbacks(self, step: int, location: TrainingCallbackLocation) -> None:
+        for callback in self.callbacks:
+            callback.run_callback_at_location(step, location=location)
+
+    def _has_eval_images(self) -> bool:
+        dataset = self.pipeline.datamanager.eval_dataset
+        return dataset is not None and len(dataset) > 0
+
+    def _wait_while_paused(self) -> bool:
+        """Wait for the viewer's pause button; False when training was stopped."""
+        while self.training_state == "paused" and not self.stop_training:
+            time.sleep(0.01)
+        return not self.stop_training
+
+    def _finish(self) -> None:
+        """Save, tell, run the last callbacks and keep the viewer open if so configured."""
+        complete = self.step + 1 >= self.config.max_num_iterations
+        self._status = "finished" if complete else "stopped"
+        if self.step < 0:
+            CONSOLE.print("[bold yellow]No training step was taken, so there is nothing to save")
+            self._update_record(0)
+            return
+        if self._start_step >= self.config.max_num_iterations:
+            CONSOLE.print(
+                f"[bold yellow]{self._resumed_from} already has {self._start_step} steps of "
+                f"{self.config.max_num_iterations} in all; raise --max-num-iterations to train on",
+                soft_wrap=True,
+            )
+        self._after_train()
+
+    # -- evaluating the state ---------------------------------------------------------------------------------------
+
+    def _check_losses(self, step: int, losses: Mapping[str, Any]) -> None:
+        broken = [name for name, value in losses.items() if not bool(torch.isfinite(torch.as_tensor(value)).all())]
+        if broken:
+            raise TrainingDivergedError(
+                f"loss {', '.join(repr(name) for name in broken)} is NaN or infinite at step {step}; "
+                f"{self._last_good_checkpoint()}"
+            )
+
+    def _check_parameters(self, step: int) -> None:
+        broken = [name for name, value in self.pipeline.named_parameters() if bool(torch.isnan(value).any())]
+        if broken:
+            raise TrainingDivergedError(
+                f"parameter {', '.join(repr(name) for name in broken)} holds NaN after step {step}; "
+                f"{self._last_good_checkpoint()}"
+            )
+
+    def _last_good_checkpoint(self) -> str:
+        saved = checkpoints.list_checkpoints(self.checkpoint_dir)
+        if not saved:
+            return "no checkpoint had been written yet; lower the learning rates"
+        return f"the last good checkpoint is {list(saved.values())[-1]}; resume from it with lower learning rates"
+
+    def _memory_mb(self) -> dict[str, float]:
+        memory = {"process peak": peak_process_memory_mb()}
+        if self.device.startswith("cuda"):
+            memory["CUDA peak"] = torch.cuda.max_memory_allocated(self.device) / 2**20
+        return memory
+
+    # -- saving ------------------------------------------------------------------------------------------------------
+
+    @check_main_thread
+    def save_checkpoint(self, step: int) -> None:
+        """Write the checkpoint of ``step`` (its last finished step) and bring ``run.json`` up to date.
+
+        Besides nerfstudio's keys it holds ``"moegs"``: the random generators, the datamanager's sampler and the
+        training time so far, all tensors and plain data.
+        """
+        if step != self._saved_step:
+            with self.train_lock:  # the viewer's thread switches the model's modes while it renders
+                self._check_parameters(step)
+                checkpoints.write_checkpoint(
+                    self._state(step),
+                    self.checkpoint_dir,
+                    step,
+                    scratch_folder=self.base_dir,
+                    only_latest=self.config.save_only_latest_checkpoint,
+                )
+            self._saved_step = step
+        self._update_record(step + 1)
+
+    def _state(self, step: int) -> dict[str, Any]:
+        sampler_state = getattr(self.pipeline.datamanager, "sampler_state", None)
+        return {
+            "step": step,
+            "pipeline": self.pipeline.state_dict(),
+            "optimizers": {name: one.state_dict() for name, one in self.optimizers.optimizers.items()},
+            "schedulers": {name: one.state_dict() for name, one in self.optimizers.schedulers.items()},
+            "scalers": self.grad_scaler.state_dict(),
+            "moegs": {
+                "random": capture_random_state(),
+                "sampler": None if sampler_state is None else sampler_state(),
+                "training_seconds": self._training_seconds,
+            },
+        }
+
+    def _describe_run(self) -> dict[str, Any]:
+        model = self.pipeline.model
+        expert = describe_model(model).get("expert", str(self.config.method_name).removeprefix("moegs-"))
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "method": self.config.method_name,
+            "expert": {"name": expert, "config": plain(self.config.pipeline.model)},
+            "scene": describe_scene(self.pipeline.datamanager),
+            "datamanager": plain(self.config.pipeline.datamanager),
+            "learning_rates": self._learning_rates,
+            "seed": self.config.machine.seed,
+            "versions": describe_versions(),
+            "source": describe_source(),
+            "device": describe_device(self.device),
+            "command": describe_command_line(),
+            "working_folder": str(Path.cwd()),
+            "resumed_from": plain(self._resumed_from),
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+
+    def _update_record(self, steps_done: int) -> None:
+        if not self._record:
+            return
+        self._record["model"] = describe_model(self.pipeline.model)
+        self._record["progress"] = {
+            "status": self._status,
+            "steps_done": steps_done,
+            "steps_total": self.config.max_num_iterations,
+            "training_seconds": round(self._training_seconds, 3),
+            "updated": datetime.now(UTC).isoformat(timespec="seconds"),
+            "memory_mb": {name: round(value, 1) for name, value in self._memory_mb().items()},
+        }
+        write_run_record(self.base_dir / RUN_RECORD_NAME, self._record)
+
+
+def _absolute(path: Path) -> Path:
+    """Absolute without following symbolic links: runs are filed under the name the user typed."""
+    return Path(os.path.normpath(Path(path).expanduser().absolute()))
