@@ -130,9 +130,11 @@ def complete(environment: Environment, flavour: str) -> None:
     files = [argument for name in wanted for argument in ("-r", str(REQUIREMENTS / name))]
     environment.pip("packages of requirements/", *files, *constraints)
     environment.pip("nerfstudio, gsplat, nerfacc", "--no-deps", "-r", str(REQUIREMENTS / "nodeps.txt"))
-    hook = subprocess.run([str(environment.python), str(ROOT / "tools" / "install_torchvision_hook.py")], check=False)
-    if hook.returncode != 0:
-        raise SystemExit(hook.returncode)
+    hook = [str(environment.python), str(ROOT / "tools" / "install_torchvision_hook.py")]
+    outcome = subprocess.run(hook, stdout=subprocess.PIPE, text=True, check=False)
+    if outcome.returncode != 0:
+        raise SystemExit(outcome.returncode)
+    say(outcome.stdout.strip())
     environment.pip("moegs_ns, editable", "--no-deps", "--no-build-isolation", "--editable", str(ROOT))
     if os.environ.get("PYTHONDONTWRITEBYTECODE"):
         compile_bytecode(environment)
