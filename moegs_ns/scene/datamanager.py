@@ -1,0 +1,228 @@
+"""The data manager of all methods: whole images with their time, one or several cameras a step.
+
+Import this module only from method configurations and below, never from a data parser: it imports nerfstudio's list
+of data parsers, which is being built while data parsers are loaded.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.configs.dataparser_configs import AnnotatedDataParserUnion
+from nerfstudio.data.datamanagers.full_images_datamanager import FullImageDatamanager, FullImageDatamanagerConfig
+from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
+from nerfstudio.data.datasets.base_dataset import InputDataset
+from tyro.conf import Suppress
+
+from moegs_ns.scene.dataparsers.n3v import N3VDataParserConfig
+from moegs_ns.scene.dataset import FrameDataset
+from moegs_ns.scene.sampler import GroupSampler
+
+Item = tuple[Cameras, dict[str, Any]]
+"""A camera of batch size 1 and ``{"image": uint8 [H,W,3], "image_idx": int}``, both on the device."""
+
+
+@dataclass
+class DynamicDataManagerConfig(FullImageDatamanagerConfig):
+    """Whole images of a dynamic scene. ns-render asks for a subclass of FullImageDatamanagerConfig."""
+
+    _target: type = field(default_factory=lambda: DynamicDataManager)
+    data: Path | None = None
+    """Folder of the scene, as a rule given as ns-train's --data."""
+    dataparser: AnnotatedDataParserUnion = field(default_factory=N3VDataParserConfig)
+    """How the scene is laid out on disk. Choose it last on the command line: --data DIR n3v-data."""
+    cameras_per_step: int = 1
+    """Images a training step sees; their losses are averaged."""
+    same_instant: bool = True
+    """Whether all images of a step show the same instant from different cameras."""
+    sampling_seed: int = 42
+    """Seed of the order of training images, independent of every other random number."""
+
+    # Options of the parent that have no meaning here: images stay uint8 in the frame cache, whatever their number.
+    camera_res_scale_factor: Suppress[float] = 1.0
+    eval_num_images_to_sample_from: Suppress[int] = -1
+    eval_num_times_to_repeat_images: Suppress[int] = -1
+    eval_image_indices: Suppress[tuple[int, ...] | None] = None
+    cache_images: Suppress[Literal["cpu", "gpu"]] = "cpu"
+    cache_images_type: Suppress[Literal["uint8", "float32"]] = "uint8"
+    max_thread_workers: Suppress[int | None] = None
+    train_cameras_sampling_strategy: Suppress[Literal["random", "fps"]] = "random"
+    train_cameras_sampling_seed: Suppress[int] = 42
+    fps_reset_every: Suppress[int] = 100
+    masks_on_gpu: Suppress[bool] = False
+    images_on_gpu: Suppress[bool] = False
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # nerfstudio assigns --data after construction and saves config.yml before it builds anything: made absolute
+        # here, the run can be evaluated from any folder.
+        if name == "data" and value is not None:
+            value = Path(value).expanduser().absolute()
+        super().__setattr__(name, value)
+
+
+class EvalImages:
+    """Sized iterable over the evaluation images, each read when its turn comes."""
+
+    def __init__(self, datamanager: "DynamicDataManager") -> None:
+        self._datamanager = datamanager
+
+    def __len__(self) -> int:
+        return len(self._datamanager.eval_dataset)
+
+    def __iter__(self) -> Iterator[Item]:
+        for index in range(len(self)):
+            yield self._datamanager.eval_item(index)
+
+
+class DynamicDataManager(FullImageDatamanager):
+    """Serves images of any data parser that gives times.
+
+    Videos are decoded once into the frame cache: in ns-train before the first step, elsewhere camera by camera when
+    needed. A data parser without ``frame_sources`` in its metadata (nerfstudio's own) must name undistorted image
+    files; these are read anew each time.
+
+    nerfstudio's viewer reads every property of this object at start, so none of them decodes anything.
+    """
+
+    config: DynamicDataManagerConfig
+    train_dataset: InputDataset
+    eval_dataset: InputDataset
+
+    def __init__(self, config: DynamicDataManagerConfig, *args: Any, **kwargs: Any) -> None:
+        if config.camera_res_scale_factor != 1.0:
+            raise ValueError(
+                f"expected camera_res_scale_factor = 1, found {config.camera_res_scale_factor}; use the data parser's "
+                "--downscale"
+            )
+        if config.data is None:
+            config.data = config.dataparser.data  # absolute from here on; the parent hands it back to the data parser
+        super().__init__(config, *args, **kwargs)
+        self._next_eval_index = 0
+
+    # -- datasets ------------------------------------------------------------------------------------------------
+
+    def create_train_dataset(self) -> InputDataset:
+        return _dataset(self.train_dataparser_outputs)
+
+    def create_eval_dataset(self) -> InputDataset:
+        """The val split in ns-train, where it may be empty (then nothing is evaluated); the test split elsewhere."""
+        return _dataset(self.dataparser.get_dataparser_outputs(split=self.test_split))
+
+    @cached_property
+    def dataset_type(self) -> type[InputDataset]:
+        return FrameDataset if isinstance(self.train_dataset, FrameDataset) else InputDataset
+
+    def setup_train(self) -> None:
+        """Decode the training cameras, in ns-train only: nerfstudio says ``val`` there and ``test`` elsewhere."""
+        if self.test_mode == "val" and isinstance(self.train_dataset, FrameDataset):
+            self.train_dataset.frames.prepare()
+
+    def setup_eval(self) -> None:
+        if self.test_mode == "val" and isinstance(self.eval_dataset, FrameDataset):
+            self.eval_dataset.frames.prepare()
+
+    # -- training ------------------------------------------------------------------------------------------------
+
+    def sample_train_cameras(self) -> list[int]:
+        """Called once by the parent's constructor, which wants a list that is not empty; sampling is `GroupSampler`'s.
+
+        Raises:
+            ValueError: too few images for ``cameras_per_step`` (see `GroupSampler`).
+        """
+        # Instants as ranks of the times: float times of one frame are equal, whatever the data parser.
+        instants = torch.unique(self.train_dataset.cameras.times[:, 0], return_inverse=True)[1].tolist()
+        self._sampler = GroupSampler(
+            instants, self.config.cameras_per_step, self.config.same_instant, self.config.sampling_seed
+        )
+        return list(range(len(self.train_dataset)))
+
+    def next_train_group(self, step: int) -> list[Item]:
+        """The images of the next training step: ``cameras_per_step`` of them, of one instant if ``same_instant``."""
+        del step
+        self.train_count += 1
+        return [self.train_item(index) for index in self._sampler.next_group()]
+
+    def next_train(self, step: int) -> Item:
+        """The first image of the next group; for callers that know one image per step."""
+        return self.next_train_group(step)[0]
+
+    def sampler_state(self) -> dict[str, Any]:
+        """Where sampling stands, for a checkpoint: tensors and plain numbers, loadable with weights_only."""
+        return {"train": self._sampler.state(), "next_eval_index": self._next_eval_index}
+
+    def load_sampler_state(self, state: dict[str, Any]) -> None:
+        """Continue exactly where `sampler_state` was taken.
+
+        Raises:
+            ValueError: the state is of other images or another ``cameras_per_step``/``same_instant``.
+        """
+        self._sampler.load_state(state["train"])
+        self._next_eval_index = int(state["next_eval_index"])
+
+    def get_train_rays_per_batch(self) -> int:
+        """Pixels per step, for nerfstudio's statistics."""
+        cameras = self.train_dataset.cameras
+        return int(cameras.width[0, 0]) * int(cameras.height[0, 0]) * self.config.cameras_per_step
+
+    # -- evaluation ----------------------------------------------------------------------------------------------
+
+    def next_eval_image(self, step: int) -> Item:
+        """Evaluation images in turn.
+
+        Raises:
+            ValueError: the split is empty.
+        """
+        del step
+        if not len(self.eval_dataset):
+            raise ValueError(
+                f"expected images in the {self.test_split} split, found none; name cameras with the data parser's "
+                f"--{self.test_split}-cams"
+            )
+        index = self._next_eval_index % len(self.eval_dataset)
+        self._next_eval_index = index + 1
+        self.eval_count += 1
+        return self.eval_item(index)
+
+    def next_eval(self, step: int) -> Item:
+        return self.next_eval_image(step)
+
+    @property
+    def fixed_indices_eval_dataloader(self) -> EvalImages:
+        """All evaluation images in order, lazily."""
+        return EvalImages(self)
+
+    # -- single images -------------------------------------------------------------------------------------------
+
+    def train_item(self, index: int) -> Item:
+        """Training image ``index``."""
+        return self._item(self.train_dataset, index)
+
+    def eval_item(self, index: int) -> Item:
+        """Evaluation image ``index``."""
+        return self._item(self.eval_dataset, index)
+
+    def _item(self, dataset: InputDataset, index: int) -> Item:
+        image = dataset.get_data(index, image_type="uint8")["image"]
+        camera = dataset.cameras[index : index + 1].to(self.device)
+        return camera, {"image": image.to(self.device), "image_idx": index}
+
+
+def _dataset(outputs: DataparserOutputs) -> InputDataset:
+    cameras = outputs.cameras
+    if cameras.times is None:
+        raise ValueError(
+            "expected a data parser that gives each image a time, found none in its cameras; dynamic methods need "
+            "n3v-data, dnerf-data or another with times"
+        )
+    if "frame_sources" in outputs.metadata:
+        return FrameDataset(outputs)
+    if cameras.distortion_params is not None and bool((cameras.distortion_params != 0).any()):
+        raise ValueError(
+            "expected undistorted images, found lens distortion parameters; undistort the images and set the "
+            "parameters to zero"
+        )
+    return InputDataset(outputs)

@@ -1,0 +1,132 @@
+"""Frames of a source as RGB arrays, in presentation order and exactly once each.
+
+Decoding always starts at the first frame and counts, never seeks: seeking lands on time stamps and key frames, and
+streams with B-frames, open groups of pictures or uneven time stamps then yield a neighbour of the wanted frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from moegs_ns.scene.frame_sources import list_images
+
+if TYPE_CHECKING:
+    from av import VideoFrame
+
+# AVColorSpace (ITU-T H.273) values as the stream tags them -> the coefficients swscale shall use. Untagged streams
+# are BT.601, as in ffmpeg itself and in every encoder that was given RGB and no other order.
+_BT601, _BT709, _BT2020 = 5, 1, 9
+_COEFFICIENTS = {1: _BT709, 2: _BT601, 4: 4, 5: _BT601, 6: _BT601, 7: 7, 9: _BT2020, 10: _BT2020}
+_FULL_RANGE = 2
+
+
+def decoder_version() -> str:
+    """Names everything that decides the decoded and resized pixels; part of a cached frame's identity."""
+    import av
+    import cv2
+
+    swscale = ".".join(str(number) for number in av.library_versions["libswscale"])
+    avcodec = ".".join(str(number) for number in av.library_versions["libavcodec"])
+    return f"1 avcodec {avcodec} swscale {swscale} cv2 {cv2.__version__}"
+
+
+def iterate_frames(source: Path, first_frame: int, num_frames: int) -> Iterator[np.ndarray]:
+    """Yield ``num_frames`` frames from ``first_frame`` on, each uint8 ``[H,W,3]`` RGB at the source's own size.
+
+    Memory does not depend on the length of the clip.
+
+    Raises:
+        ValueError: the source ends early, is damaged, or its frames are not plain images of one size.
+    """
+    frames = _image_frames if source.is_dir() else _video_frames
+    shape = None
+    count = 0
+    for frame in frames(source, first_frame, num_frames):
+        if shape is None:
+            shape = frame.shape
+        if frame.shape != shape:
+            raise ValueError(
+                f"expected frames of {shape[1]}x{shape[0]} in {source}, found {frame.shape[1]}x{frame.shape[0]} at "
+                f"frame {first_frame + count}; export the camera at one size"
+            )
+        yield frame
+        count += 1
+    if count < num_frames:
+        raise ValueError(
+            f"expected frames {first_frame} to {first_frame + num_frames - 1} in {source}, decoding ended after "
+            f"{first_frame + count} frames; the file is damaged or truncated, copy or encode it again"
+        )
+
+
+def _video_frames(path: Path, first_frame: int, num_frames: int) -> Iterator[np.ndarray]:
+    import av
+
+    convert = _rgb_converter()
+    try:
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            stream.thread_type = "AUTO"
+            for index, frame in enumerate(container.decode(stream)):
+                if index < first_frame:
+                    continue
+                if index >= first_frame + num_frames:
+                    break
+                if frame.is_corrupt:
+                    raise ValueError(f"expected an intact frame {index} in {path}, found a damaged one; copy it again")
+                yield convert(frame)
+    except av.error.FFmpegError as error:
+        raise ValueError(f"expected a readable video at {path}, decoding failed ({error}); copy it again") from error
+
+
+def _rgb_converter() -> Callable[[VideoFrame], np.ndarray]:
+    """A function from a decoded frame to uint8 ``[H,W,3]`` RGB; one converter serves one stream."""
+    import av
+    from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
+
+    if not hasattr(Interpolation, "FULL_CHR_H_INP"):
+        raise ImportError(
+            f"expected a PyAV that offers swscale's accuracy flags (18.1 is tested), found {av.__version__}; "
+            "run `pip install --upgrade av`"
+        )
+    # Without the two FULL_CHR flags swscale halves the horizontal chroma resolution; without ACCURATE_RND it rounds
+    # coarsely. Together they cost 13 dB against an exact conversion of 4:2:0 video.
+    quality = (
+        Interpolation.BICUBIC
+        | Interpolation.FULL_CHR_H_INT
+        | Interpolation.FULL_CHR_H_INP
+        | Interpolation.ACCURATE_RND
+        | Interpolation.BITEXACT
+    )
+    reformatter = VideoReformatter()
+
+    def convert(frame: VideoFrame) -> np.ndarray:
+        if frame.format.is_rgb:
+            return reformatter.reformat(frame, format="rgb24").to_ndarray()
+        full_range = frame.color_range == _FULL_RANGE or frame.format.name.startswith("yuvj")
+        return reformatter.reformat(
+            frame,
+            format="rgb24",
+            src_colorspace=_COEFFICIENTS.get(int(frame.colorspace), _BT601),
+            src_color_range=ColorRange.JPEG if full_range else ColorRange.MPEG,
+            dst_color_range=ColorRange.JPEG,
+            interpolation=quality,
+        ).to_ndarray()
+
+    return convert
+
+
+def _image_frames(folder: Path, first_frame: int, num_frames: int) -> Iterator[np.ndarray]:
+    from PIL import Image
+
+    for path in list_images(folder)[first_frame : first_frame + num_frames]:
+        with Image.open(path) as image:
+            if image.mode in ("RGBA", "LA") or "transparency" in image.info:
+                if np.asarray(image.convert("RGBA"))[..., 3].min() < 255:
+                    raise ValueError(f"expected opaque images, found transparency in {path}; composite them first")
+            elif image.mode not in ("RGB", "L", "P"):
+                raise ValueError(f"expected 8-bit RGB or grey images, found mode {image.mode} in {path}; convert them")
+            yield np.asarray(image.convert("RGB"))

@@ -1,0 +1,186 @@
+"""One camera's decoded frames as one file in the user cache.
+
+An entry ``frames/<camera>-<W>x<H>-<hash>/`` holds ``frames.rgb24`` (uint8 ``[num_frames,H,W,3]``, C order, no header)
+and ``complete.json``, which is written last: an entry without it is unfinished and is decoded again. The hash covers
+the source files, the frame range, the size and the decoder, so a changed source is a new entry. A file lock beside the
+folder makes a second process wait for the first and then use its frames.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import filelock
+import numpy as np
+
+from moegs_ns.paths import user_cache_dir
+from moegs_ns.scene.decoding import decoder_version, iterate_frames
+from moegs_ns.scene.frame_sources import fingerprint
+
+_FRAMES_FILE = "frames.rgb24"
+_MARKER_FILE = "complete.json"
+_SPARE_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class CameraFrames:
+    """Which frames of one source, at which size."""
+
+    source: Path
+    """Video file or image folder."""
+    first_frame: int
+    num_frames: int
+    width: int
+    height: int
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """``(num_frames, H, W, 3)``"""
+        return self.num_frames, self.height, self.width, 3
+
+    @property
+    def num_bytes(self) -> int:
+        return self.num_frames * self.height * self.width * 3
+
+
+@dataclass(frozen=True)
+class CacheEntry:
+    """Place of one camera's decoded frames; may not exist yet."""
+
+    frames: CameraFrames
+    folder: Path
+
+    @property
+    def path(self) -> Path:
+        return self.folder / _FRAMES_FILE
+
+    @property
+    def is_complete(self) -> bool:
+        try:
+            return (self.folder / _MARKER_FILE).is_file() and self.path.stat().st_size == self.frames.num_bytes
+        except FileNotFoundError:
+            return False
+
+    def lock(self) -> filelock.FileLock:
+        """Lies beside the folder, so that deleting the folder never deletes a lock somebody holds."""
+        return filelock.FileLock(self.folder.with_name(self.folder.name + ".lock"))
+
+
+def frame_cache_dir() -> Path:
+    """Folder of all entries, created when missing."""
+    folder = user_cache_dir() / "frames"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def cache_entry(frames: CameraFrames, root: Path) -> CacheEntry:
+    """Entry for the source as it is now on disk.
+
+    Raises:
+        FileNotFoundError: the source is gone.
+    """
+    if not frames.source.exists():
+        raise FileNotFoundError(f"expected a video or a folder of images at {frames.source}, found nothing")
+    identity = {
+        "files": fingerprint(frames.source, frames.first_frame, frames.num_frames),
+        "first_frame": frames.first_frame,
+        "shape": frames.shape,
+        "decoder": decoder_version(),
+    }
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:20]
+    source = frames.source.parent if frames.source.name == "images" else frames.source
+    return CacheEntry(frames, root / f"{source.stem}-{frames.width}x{frames.height}-{digest}")
+
+
+def decode_into(entry: CacheEntry, on_frame: Callable[[], None], on_wait: Callable[[], None]) -> bool:
+    """Make the entry complete. Returns whether this call decoded it (False: somebody else had, or just did).
+
+    Args:
+        on_frame: called after each frame written.
+        on_wait: called once if another process is at work on this camera.
+
+    Raises:
+        ValueError: the source cannot be decoded (see `iterate_frames`).
+        OSError: the disk is full.
+    """
+    if entry.is_complete:
+        return False
+    lock = entry.lock()
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        on_wait()
+        lock.acquire()
+    try:
+        if entry.is_complete:
+            return False
+        _decode(entry, on_frame)
+        return True
+    finally:
+        lock.release()
+
+
+def _decode(entry: CacheEntry, on_frame: Callable[[], None]) -> None:
+    frames = entry.frames
+    entry.folder.mkdir(parents=True, exist_ok=True)
+    (entry.folder / _MARKER_FILE).unlink(missing_ok=True)
+    partial = entry.path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        for image in iterate_frames(frames.source, frames.first_frame, frames.num_frames):
+            file.write(_resize(image, frames.width, frames.height).data)
+            on_frame()
+        file.flush()
+        os.fsync(file.fileno())  # the marker must never outlive the frames it vouches for
+    partial.replace(entry.path)
+    marker = {"shape": frames.shape, "first_frame": frames.first_frame, "source": str(frames.source)}
+    unfinished = entry.folder / (_MARKER_FILE + ".partial")
+    unfinished.write_text(json.dumps(marker))
+    unfinished.replace(entry.folder / _MARKER_FILE)
+
+
+def _resize(image: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Area averaging: every source pixel counts by the part of it that a target pixel covers."""
+    if image.shape[:2] != (height, width):
+        import cv2
+
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    return np.ascontiguousarray(image)
+
+
+def check_disk_space(entries: list[CacheEntry], root: Path) -> None:
+    """Raises OSError (ENOSPC) when the given entries, still to be decoded, do not fit on the cache's disk."""
+    needed = sum(entry.frames.num_bytes for entry in entries)
+    free = shutil.disk_usage(root).free
+    if needed + _SPARE_BYTES > free:
+        raise OSError(
+            errno.ENOSPC,
+            f"expected {needed / 1e9:.2f} GB of free disk space for the decoded frames of {len(entries)} cameras in "
+            f"{root}, found {free / 1e9:.2f} GB; set MOEGS_CACHE_DIR to a larger disk, use fewer frames "
+            "(--num-frames) or a larger --downscale, or empty the cache with "
+            "moegs_ns.scene.frame_cache.clear_frame_cache()",
+        )
+
+
+def clear_frame_cache() -> int:
+    """Delete all decoded frames except cameras being decoded right now. Returns the number of bytes freed.
+
+    Frames come back by decoding when they are next needed. A process that has frames open keeps seeing them.
+    """
+    freed = 0
+    root = frame_cache_dir()
+    for folder in sorted(path for path in root.iterdir() if path.is_dir()):
+        lock = filelock.FileLock(folder.with_name(folder.name + ".lock"))
+        try:
+            with lock.acquire(timeout=0):
+                freed += sum(path.stat().st_size for path in folder.iterdir())
+                shutil.rmtree(folder)
+        except filelock.Timeout:
+            continue
+    return freed
