@@ -1,6 +1,7 @@
 """What every test shares: where the real scenes lie, and skips for what this machine does not have."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 # The suite runs on small machines next to other work: tiny tensors gain nothing from several threads.
@@ -30,6 +31,21 @@ def _cuda_available() -> bool:
     import torch
 
     return torch.cuda.is_available()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """An empty user cache (decoded frames, compiled kernels) of this session's own, also for subprocesses."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MOEGS_CACHE_DIR", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def sample_scene(project_root: Path) -> Path:
+    """The bundled scene: 12 cameras x 24 frames of 320x240, with masks and tracks as ground truth."""
+    return project_root / "examples" / "mixed"
 
 
 @pytest.fixture(scope="session")
