@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from moegs_ns.experts.seeds import SeedCloud, seed_cloud
+from moegs_ns.experts.views import camera_time, ground_truth_image, image_psnr
 from moegs_ns.losses import photometric_loss
 from moegs_ns.splats.camera import camera_position, viewmat_from_camera_to_world
 from moegs_ns.splats.gaussian_set import GaussianSet
@@ -108,6 +109,7 @@ class ExpertModel(Model):
         """Plain facts for run records and evaluation files."""
         return {
             "num_gaussians": len(self.gaussians),
+            "scene_facts": {"num_frames": self.num_frames, "camera_extent": self.camera_extent},
             "raster_backend": resolve_backend(self.device),
             "floats_per_gaussian": sum(p[:1].numel() for p in self.gaussians.params.values()),
         }
@@ -166,14 +168,12 @@ class ExpertModel(Model):
         """``[3]`` colour behind all Gaussians."""
         return torch.full((3,), 1.0 if self.config.background == "white" else 0.0, device=self.device)
 
-    def camera_time(self, camera: Cameras) -> float:
-        """The camera's time clamped to [0,1], or the configured default when it carries none."""
-        if camera.times is None:
-            return self.config.default_time
-        return min(1.0, max(0.0, float(camera.times.reshape(-1)[0])))
-
     def colors(self, splats: Splats, viewmat: Tensor) -> Tensor:
-        """``[N,3]`` view-dependent colours, at least 0, from the splats' spherical harmonics."""
+        """``[N,3]`` view-dependent colours, at least 0, from the splats' spherical harmonics.
+
+        Positions are detached: colour does not move Gaussians through the viewing direction (as in nerfstudio's
+        splatfacto; the effect is tiny and the gradient is not free).
+        """
         if splats.sh is None:
             raise ValueError("expected splats with spherical harmonics, found none")
         directions = splats.means.detach() - camera_position(viewmat)
@@ -193,7 +193,7 @@ class ExpertModel(Model):
         viewmat = viewmat_from_camera_to_world(camera.camera_to_worlds[0].to(self.device))
         intrinsics = camera.get_intrinsics_matrices()[0].to(self.device)
         width, height = int(camera.width.item()), int(camera.height.item())
-        splats = self.splats_at(self.camera_time(camera))
+        splats = self.splats_at(camera_time(camera, self.config.default_time))
         view = rasterize(
             splats,
             self.colors(splats, viewmat),
@@ -221,27 +221,22 @@ class ExpertModel(Model):
 
     # -- losses and metrics ----------------------------------------------------------------------------------------
 
-    def ground_truth(self, batch: dict[str, Any]) -> Tensor:
-        """``[H,W,3]`` float image in [0,1] of a batch, on the model's device."""
-        image = batch["image"].to(self.device)
-        return (image.float() / 255 if image.dtype == torch.uint8 else image)[..., :3]
-
     def step_losses(self) -> dict[str, Tensor]:
         """Losses that do not depend on a view (regularisers), added once per optimizer step."""
         return {}
 
     def get_loss_dict(self, outputs: dict, batch: dict, metrics_dict: dict | None = None) -> dict[str, Tensor]:
         """Photometric loss of one view."""
-        return {"photometric": photometric_loss(outputs["rgb"], self.ground_truth(batch), self.config.ssim_weight)}
+        truth = ground_truth_image(batch, self.device)
+        return {"photometric": photometric_loss(outputs["rgb"], truth, self.config.ssim_weight)}
 
     @torch.no_grad()
     def get_metrics_dict(self, outputs: dict, batch: dict) -> dict[str, Any]:
         """Training PSNR of one view and the number of Gaussians."""
-        error = (outputs["rgb"] - self.ground_truth(batch)).square().mean()
-        return {"psnr": -10 * torch.log10(error.clamp_min(1e-12)), "gaussian_count": len(self.gaussians)}
+        psnr = image_psnr(outputs["rgb"], ground_truth_image(batch, self.device))
+        return {"psnr": psnr, "gaussian_count": len(self.gaussians)}
 
     def get_image_metrics_and_images(self, outputs: dict, batch: dict) -> tuple[dict[str, float], dict[str, Tensor]]:
         """PSNR and the side-by-side picture; the full metrics protocol is the pipeline's."""
-        truth, image = self.ground_truth(batch), outputs["rgb"]
-        psnr = -10 * torch.log10((image - truth).square().mean().clamp_min(1e-12))
-        return {"psnr": float(psnr)}, {"img": torch.cat([truth, image], dim=1)}
+        truth, image = ground_truth_image(batch, self.device), outputs["rgb"]
+        return {"psnr": float(image_psnr(image, truth))}, {"img": torch.cat([truth, image], dim=1)}

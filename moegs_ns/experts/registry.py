@@ -1,6 +1,8 @@
 """The experts by name: what a stage needs to build, train or reload one."""
 
+import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 from moegs_ns.experts.base import ExpertModelConfig
 from moegs_ns.experts.recipes import Recipe, load_recipe
@@ -29,6 +31,25 @@ class ExpertFamily:
     def model_config(self) -> ExpertModelConfig:
         """A fresh model config with the recipe's numbers."""
         return self.config(**self.recipe.model)
+
+    def config_from_plain(self, values: dict[str, Any]) -> ExpertModelConfig:
+        """The model config a run record describes.
+
+        Raises:
+            ValueError: the record names options this version does not know.
+        """
+        fields = {item.name: item for item in dataclasses.fields(self.config) if item.name != "_target"}
+        unknown = sorted(set(values) - set(fields))
+        if unknown:
+            raise ValueError(
+                f"expected only options of '{self.name}', found {unknown}: the run was made by another version"
+            )
+        # JSON has no tuples and no infinities.
+        restored = {
+            name: tuple(value) if isinstance(value, list) else float(value) if value in ("inf", "-inf") else value
+            for name, value in values.items()
+        }
+        return self.config(**restored)
 
 
 EXPERTS: dict[str, ExpertFamily] = {
