@@ -26,6 +26,11 @@ from moegs_ns.splats.rasterize import Rasterized, rasterize, resolve_backend
 from moegs_ns.splats.sh import evaluate_sh
 from moegs_ns.splats.splats import Splats
 
+#: What an expert reads of the data parser's metadata besides the seed points; enough to build it again without data.
+SCENE_FACTS = ("num_frames", "camera_extent", "near", "far")
+_NEAR_MARGIN = 0.2
+_FAR_MARGIN = 10.0
+
 
 @dataclass
 class ExpertModelConfig(ModelConfig):
@@ -41,10 +46,12 @@ class ExpertModelConfig(ModelConfig):
     """Steps after which one more degree of the spherical harmonics is used."""
     background: Literal["black", "white"] = "black"
     """Colour behind all Gaussians."""
-    near: float = 0.01
-    """Gaussians closer to the camera than this (world units) are not drawn."""
-    far: float = 1e10
-    """Gaussians farther from the camera than this (world units) are not drawn."""
+    near: float | None = None
+    """Gaussians closer to the camera than this (world units) are not drawn. Default: a fifth of the scene's own near
+    bound, so that content just before it is kept."""
+    far: float | None = None
+    """Gaussians farther from the camera than this (world units) are not drawn. Default: ten times the scene's own far
+    bound, which leaves room for a background."""
     default_time: float = 0.0
     """Time in [0,1] rendered for cameras that carry none."""
     max_gaussians: int | None = None
@@ -59,7 +66,7 @@ class ExpertModel(Model):
 
     Args (beyond nerfstudio's):
         seed_points: ``(xyz [M,3], rgb [M,3] uint8)`` from the datamanager.
-        metadata (keyword): the data parser's metadata; ``num_frames``, ``camera_extent`` and ``points3D_time`` are read.
+        metadata (keyword): the data parser's metadata; ``SCENE_FACTS`` and ``points3D_time`` are read.
     """
 
     config: ExpertModelConfig
@@ -90,6 +97,9 @@ class ExpertModel(Model):
         self.metadata: dict[str, Any] = self.kwargs.get("metadata") or {}
         self.num_frames = int(self.metadata.get("num_frames", 1))
         self.camera_extent = float(self.metadata.get("camera_extent", 1.0))
+        near, far = self.config.near, self.config.far
+        self.near = _NEAR_MARGIN * float(self.metadata.get("near", 0.05)) if near is None else near
+        self.far = _FAR_MARGIN * float(self.metadata.get("far", 1e9)) if far is None else far
         seeds = seed_cloud(self.seed_points, self.metadata)
         self.gaussians = GaussianSet(self.initial_tensors(seeds))
         # The number of finished optimizer steps travels in the checkpoint: a frozen or reloaded expert renders at the
@@ -109,7 +119,7 @@ class ExpertModel(Model):
         """Plain facts for run records and evaluation files."""
         return {
             "num_gaussians": len(self.gaussians),
-            "scene_facts": {"num_frames": self.num_frames, "camera_extent": self.camera_extent},
+            "scene_facts": {name: self.metadata[name] for name in SCENE_FACTS if name in self.metadata},
             "raster_backend": resolve_backend(self.device),
             "floats_per_gaussian": sum(p[:1].numel() for p in self.gaussians.params.values()),
         }
@@ -162,7 +172,7 @@ class ExpertModel(Model):
     @property
     def projection_settings(self) -> ProjectionSettings:
         """How this expert's Gaussians are projected."""
-        return ProjectionSettings(near=self.config.near, far=self.config.far)
+        return ProjectionSettings(near=self.near, far=self.far)
 
     def background_color(self) -> Tensor:
         """``[3]`` colour behind all Gaussians."""

@@ -17,6 +17,7 @@ from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserCo
 from nerfstudio.data.scene_box import SceneBox
 
 from moegs_ns.scene.frame_sources import SourceInfo, find_cameras, probe
+from moegs_ns.scene.geometry import camera_extent
 from moegs_ns.scene.points import PointCloud, ply_has_time, read_ply, times_within_range
 from moegs_ns.scene.poses_bounds import PosesBounds, read_poses_bounds
 from moegs_ns.scene.splits import SPLITS, split_cameras
@@ -109,6 +110,7 @@ class N3VDataParser(DataParser):
             "frame_sources": [str(scene.sources[index].absolute()) for index in indices],
             "scene": self.config.data.name or self.config.data.absolute().name,
             "layout": "n3v",
+            "camera_extent": camera_extent(scene.poses.camera_to_worlds[scene.splits["train"], :, 3]),
         }
         if scene.cloud is not None:
             metadata["points3D_xyz"] = torch.from_numpy(scene.cloud.xyz.copy())
@@ -252,8 +254,7 @@ def _read_cloud(config: N3VDataParserConfig) -> PointCloud | None:
         )
         if not candidates:
             warnings.warn(
-                f"no seed points (points3D*.ply) in {config.data}; models start from random points, which costs "
-                "quality; pass --point-cloud if there are some",
+                f"no seed points (points3D*.ply) in {config.data}; training needs some: pass --point-cloud",
                 stacklevel=4,
             )
             return None
