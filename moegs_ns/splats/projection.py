@@ -130,7 +130,9 @@ def project_torch(
     fx, fy, cx, cy = K[0, 0], K[1, 1], K[0, 2], K[1, 2]
     world_to_camera = viewmat[:3, :3]
 
-    x, y, z = (means @ world_to_camera.T + viewmat[:3, 3]).unbind(-1)
+    # Not a matrix product: BLAS may round a row differently depending on how many rows there are, and then an
+    # expert's image would depend on which experts it is rendered with.
+    x, y, z = ((means[:, None, :] * world_to_camera).sum(dim=-1) + viewmat[:3, 3]).unbind(-1)
     in_range = (z >= settings.near) & (z <= settings.far)
     # Culled rows go on with a harmless depth: masking their results later would not keep NaN out of gradients.
     z = torch.where(in_range, z, 1.0)
@@ -141,7 +143,7 @@ def project_torch(
     slope_x = _clamped_slope(x / z, fx, cx, width)
     slope_y = _clamped_slope(y / z, fy, cy, height)
     jacobian = torch.stack([fx / z, zero, -fx * slope_x / z, zero, fy / z, -fy * slope_y / z], dim=-1).view(-1, 2, 3)
-    to_screen = jacobian @ world_to_camera @ (rotation_matrices(quats) * scales[:, None, :])
+    to_screen = jacobian @ (world_to_camera.expand(len(z), 3, 3) @ (rotation_matrices(quats) * scales[:, None, :]))
     covariance = to_screen @ to_screen.mT
     xx, xy, yy = covariance[:, 0, 0], covariance[:, 0, 1], covariance[:, 1, 1]
 

@@ -268,8 +268,16 @@ def _check_arguments(
             f"rasterize: expected background of shape [{width_of_channels}] or [{num_experts}, {width_of_channels}], "
             f"found {list(background.shape)}"
         )
-    others = {"quats": splats.quats, "scales": splats.scales, "opacities": splats.opacities, "channels": channels}
-    others |= {"viewmat": viewmat, "K": K, "expert_ids": expert_ids, "background": background}
+    others: dict[str, Tensor | None] = {
+        "quats": splats.quats,
+        "scales": splats.scales,
+        "opacities": splats.opacities,
+        "channels": channels,
+        "viewmat": viewmat,
+        "K": K,
+        "expert_ids": expert_ids,
+        "background": background,
+    }
     for name, tensor in others.items():
         if tensor is not None and tensor.device != splats.means.device:
             raise ValueError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -66,9 +66,9 @@ class Splats:
         """The same Gaussians on ``device`` (no copy when they are there already)."""
         return self._map(lambda tensor: tensor.to(device))
 
-    def _map(self, function) -> Splats:
-        tensors = {field.name: getattr(self, field.name) for field in fields(self)}
-        return replace(self, **{name: None if t is None else function(t) for name, t in tensors.items()})
+    def _map(self, function: Callable[[Tensor], Tensor]) -> Splats:
+        present = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: function(tensor) for name, tensor in present.items() if tensor is not None})
 
 
 def concatenate(parts: Sequence[Splats]) -> tuple[Splats, Tensor]:

@@ -166,7 +166,7 @@ class _Composite(torch.autograd.Function):
             leaves[0] = leaves[0].expand(len(upstream_alpha), -1, -1)
             leaves = [leaf.detach().requires_grad_(index in needed) for index, leaf in enumerate(leaves)]
             with torch.enable_grad():
-                outputs = _composite_tile(*leaves, rows, columns)
+                outputs = _composite_tile(leaves[0], leaves[1], leaves[2], leaves[3], rows, columns)
             # A frozen channel set leaves the alphas' or the images' graph empty: ask only what depends on a leaf.
             pairs = [
                 (output, upstream)

@@ -1,4 +1,4 @@
-"""Random and deliberately nasty scenes, and the tolerant comparisons the rasterizer's tests share.
+"""Random and deliberately nasty scenes, shared by the rasterizer's tests; comparisons come along with them.
 
 Scenes hold float32 values; ``scene.to(torch.float64)`` holds the very same numbers, so that a float32 backend can be
 measured against the float64 twin.
@@ -14,8 +14,24 @@ import torch
 from torch import Tensor
 
 from moegs_ns.splats.projection import ProjectionSettings
-from moegs_ns.splats.rasterize import Rasterized, rasterize
+from moegs_ns.splats.rasterize import rasterize
 from moegs_ns.splats.splats import Splats
+from tests.splats.comparisons import Rendered, compare_gradients, compare_images, compare_radii, compare_renderings
+
+__all__ = [
+    "ANTIALIASED",
+    "CLASSIC",
+    "Rendered",
+    "Scene",
+    "compare_gradients",
+    "compare_images",
+    "compare_radii",
+    "compare_renderings",
+    "hard_cases",
+    "look_at_viewmat",
+    "random_scene",
+    "render",
+]
 
 CLASSIC = ProjectionSettings()
 ANTIALIASED = ProjectionSettings(eps2d=0.1, antialiased=True)
@@ -185,7 +201,7 @@ def hard_cases() -> list[Scene]:
         random_scene(17, 120, pixels=(3.0, 20.0), opacity_range=(0.9991, 1.0), name="opaque"),
         random_scene(18, 40, opacity_range=(1e-5, 0.0039), name="below-1/255"),
         random_scene(19, 0, k=3, name="no-gaussians"),
-        random_scene(20, 1, name="one-gaussian", rounding=10.0),
+        random_scene(20, 1, name="one-gaussian", rounding=20.0),
         random_scene(21, 300, pixels=(4.0, 25.0), opacity_range=(0.5, 0.999), name="deep-and-dense"),
     ]
     scenes.append(_behind_and_around_the_camera(22))
@@ -257,14 +273,6 @@ def _far_outside_the_view(seed: int) -> Scene:
     return _with_splats(scene, "far-outside-the-view", means=_to_world(scene, points))
 
 
-@dataclass(frozen=True, eq=False)
-class Rendered:
-    """A rendering and the gradients of one fixed random function of it."""
-
-    result: Rasterized
-    gradients: dict[str, Tensor]  # means, quats, scales, opacities, channels, means2d, absgrad (when asked)
-
-
 def render(scene: Scene, backend: str, *, depth: bool = True, absgrad: bool = True, seed: int = 0) -> Rendered:
     """Rasterizes ``scene`` and walks back from images, alphas and depths with fixed random weights."""
     leaves = {name: getattr(scene.splats, name).clone() for name in ("means", "quats", "scales", "opacities")}
@@ -300,114 +308,3 @@ def render(scene: Scene, backend: str, *, depth: bool = True, absgrad: bool = Tr
     if absgrad and hasattr(result.means2d, "absgrad"):
         gradients["absgrad"] = result.means2d.absgrad
     return Rendered(result, gradients)
-
-
-def compare_images(
-    actual: Tensor,
-    expected: Tensor,
-    *,
-    tolerance: float = 1e-5,
-    flip_share: float = 1e-3,
-    flip_size: float = 1.0 / 255.0,
-    what: str = "image",
-) -> None:
-    """Asserts that two renderings agree, up to rare threshold flips.
-
-    A Gaussian's alpha may fall on the other side of 1/255, or a pixel's transmittance on the other side of 1e-4, by
-    rounding alone. So: at most ``flip_share`` of the pixels (and never fewer than one in images of more than 100
-    pixels) may differ by more than ``tolerance``, none by ``flip_size`` or more, and the PSNR exceeds 70 dB. All
-    relative to the largest expected magnitude where that is above 1.
-
-    Args:
-        actual: [K, H, W, C] or [K, H, W].
-        expected: the same shape.
-        tolerance: largest error of an ordinary pixel.
-        flip_share: share of pixels that may be off.
-        flip_size: bound on the error of those.
-        what: for the message.
-    """
-    assert actual.shape == expected.shape, f"{what}: shapes {tuple(actual.shape)} and {tuple(expected.shape)}"
-    if expected.numel() == 0:
-        return
-    actual, expected = actual.detach().double().cpu(), expected.detach().double().cpu()
-    assert torch.isfinite(actual).all(), f"{what}: not finite"
-    scale = max(1.0, float(expected.abs().max()))
-    error = (actual - expected).abs() / scale
-    per_pixel = error.amax(dim=-1) if error.ndim == 4 else error
-    count = per_pixel.numel()
-    allowed = max(int(flip_share * count), 1 if count > 100 else 0)
-    flipped = int((per_pixel > tolerance).sum())
-    assert flipped <= allowed, (
-        f"{what}: {flipped} of {count} pixels are off by more than {tolerance} (allowed {allowed}); "
-        f"largest error {float(per_pixel.max()):.3g}"
-    )
-    assert float(per_pixel.max()) < flip_size, f"{what}: largest error {float(per_pixel.max()):.3g} >= {flip_size:.3g}"
-    mean_square = float(error.square().mean())
-    assert mean_square < 1e-7, f"{what}: PSNR {-10 * math.log10(mean_square):.1f} dB, expected above 70 dB"
-
-
-def compare_gradients(
-    actual: Tensor,
-    expected: Tensor,
-    *,
-    tolerance: float = 1e-5,
-    flip_share: float = 0.02,
-    flip_size: float = 1e-2,
-    what: str = "gradient",
-) -> None:
-    """Asserts that two gradients [N, ...] agree in relative L2 norm, up to the few rows a threshold flip touches.
-
-    The worst ``flip_share`` of the rows are left out when the rest is held to ``tolerance``; with them the relative
-    error stays below ``flip_size``.
-    """
-    assert actual.shape == expected.shape, f"{what}: shapes {tuple(actual.shape)} and {tuple(expected.shape)}"
-    if expected.numel() == 0:
-        return
-    actual, expected = actual.detach().double().cpu(), expected.detach().double().cpu()
-    assert torch.isfinite(actual).all(), f"{what}: not finite"
-    norm = float(expected.norm())
-    if norm == 0.0:
-        assert not actual.any(), f"{what}: expected zeros, found norm {float(actual.norm()):.3g}"
-        return
-    row_errors = (actual - expected).flatten(1).norm(dim=1) if actual.ndim > 1 else (actual - expected).abs()
-    overall = float(row_errors.norm()) / norm
-    assert overall < flip_size, f"{what}: relative error {overall:.3g}, expected below {flip_size}"
-    ordinary = row_errors.sort().values[: len(row_errors) - int(flip_share * len(row_errors))]
-    remaining = float(ordinary.norm()) / norm
-    assert remaining < tolerance, (
-        f"{what}: relative error {remaining:.3g} without the worst rows, expected below {tolerance}"
-    )
-
-
-def compare_radii(actual: Tensor, expected: Tensor) -> None:
-    """Asserts equal radii; rounding may move a ceil() by one step, or across an edge of the image, in 2 % of rows."""
-    different = int((actual.cpu() != expected.cpu()).sum())
-    allowed = int(0.02 * len(expected))
-    assert different <= allowed, f"radii: {different} of {len(expected)} differ (allowed {allowed})"
-
-
-def compare_renderings(
-    actual: Rendered,
-    expected: Rendered,
-    *,
-    tolerance: float = 1e-5,
-    gradient_tolerance: float = 1e-5,
-    rounding: float = 1.0,
-) -> None:
-    """``compare_images`` on all outputs and ``compare_gradients`` on all gradients of two ``render`` results.
-
-    ``rounding`` multiplies both tolerances; pass ``scene.rounding`` when the precisions differ.
-    """
-    tolerance, gradient_tolerance = tolerance * rounding, gradient_tolerance * rounding
-    compare_images(actual.result.images, expected.result.images, tolerance=tolerance, what="images")
-    compare_images(actual.result.alphas, expected.result.alphas, tolerance=tolerance, what="alphas")
-    if expected.result.depths is not None:
-        assert actual.result.depths is not None
-        # Where alpha is a few 1/255 a flip moves the quotient much more than the colour.
-        seen = expected.result.alphas > 0.05
-        masked = [torch.where(seen.to(d.device), d, 0.0) for d in (actual.result.depths, expected.result.depths)]
-        compare_images(*masked, tolerance=10 * tolerance, flip_size=0.1, what="depths")
-    compare_radii(actual.result.radii, expected.result.radii)
-    assert actual.gradients.keys() == expected.gradients.keys()
-    for name, gradient in expected.gradients.items():
-        compare_gradients(actual.gradients[name], gradient, tolerance=gradient_tolerance, what=f"gradient of {name}")
