@@ -96,7 +96,7 @@ def describe_learning_rates(groups: Mapping[str, Any], scales: Mapping[str, floa
     described = {}
     for name, group in groups.items():
         numbers = {"lr": float(group["optimizer"].lr), "scale": float(scales.get(name, 1.0))}
-        for key in ("lr_final", "max_steps"):
+        for key in ("lr_final", "max_steps", "restart_step"):
             value = getattr(group.get("scheduler"), key, None)
             if value is not None:
                 numbers[key] = value

@@ -16,7 +16,6 @@ from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineC
 from nerfstudio.utils import profiler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor
-from torch.cuda.amp.grad_scaler import GradScaler
 
 from moegs_ns.reporting.metrics import MetricsProtocol
 from moegs_ns.training.random_state import preserved_random_state
@@ -48,7 +47,7 @@ class MoegsPipeline(VanillaPipeline):
         test_mode: Literal["test", "val", "inference"] = "val",
         world_size: int = 1,
         local_rank: int = 0,
-        grad_scaler: GradScaler | None = None,
+        grad_scaler: Any = None,
     ) -> None:
         if world_size > 1:
             raise ValueError(

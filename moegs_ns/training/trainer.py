@@ -254,8 +254,10 @@ class MoegsTrainer(Trainer):
         if step_check(step, self.config.logging.steps_per_log, run_at_zero=True) or saving:
             # Logging reads the loss anyway, so looking for NaN here costs no extra synchronisation.
             self._check_losses(step, losses)
-            writer.put_scalar("Train Loss", loss, step)
-            writer.put_dict("Train Loss Dict", losses, step)
+            writer.put_scalar("Train Loss", loss.detach(), step)
+            writer.put_dict(
+                "Train Loss Dict", {name: torch.as_tensor(value).detach() for name, value in losses.items()}, step
+            )
             writer.put_dict("Train Metrics Dict", metrics, step)
             writer.put_dict("Memory (MB)", self._memory_mb(), step)
         if self._has_eval_images():
