@@ -120,7 +120,8 @@ def install_torch(environment: Environment, flavour: str) -> None:
         say(f"torch {version}+cpu from {PUBLIC_CPU_INDEX}: {time.monotonic() - start:.0f} s")
         return
     say("no CPU build of torch can be reached; installing the default build, which brings several GB of libraries")
-    environment.pip(f"torch {version}, default build", f"torch=={version}", f"torchvision=={vision}")
+    tested = str(REQUIREMENTS / "constraints.txt")
+    environment.pip(f"torch {version}, default build", f"torch=={version}", f"torchvision=={vision}", "-c", tested)
 
 
 def complete(environment: Environment, flavour: str) -> None:
