@@ -180,11 +180,17 @@ class MoegsPipeline(VanillaPipeline):
         return outputs, 1e3 * (time.perf_counter() - start)
 
     def _label(self, camera: Cameras) -> dict[str, Any]:
-        """Which image a row is about: ``camera`` name, ``frame`` number, ``time`` in [0,1] (None where unknown)."""
+        """Which image a row is about; None where unknown.
+
+        ``camera``: its name; ``frame``: number in the clip, counted from 0; ``time``: in [0,1] over the frames used.
+        """
         metadata = camera.metadata or {}
-        names = _metadata_of(self.datamanager.eval_dataset).get("camera_names")
+        scene = _metadata_of(self.datamanager.eval_dataset)
+        names = scene.get("camera_names")
         index, frame = _first_int(metadata.get("camera_index")), _first_int(metadata.get("frame_index"))
         name = None if index is None else str(index) if names is None else str(names[index])
+        if frame is not None:
+            frame += int(scene.get("first_frame", 0))
         moment = None if camera.times is None else float(camera.times.flatten()[0])
         return {"camera": name, "frame": frame, "time": moment}
 

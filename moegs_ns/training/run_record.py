@@ -15,6 +15,7 @@ import platform
 import shlex
 import subprocess
 import sys
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -140,7 +141,7 @@ def describe_source() -> dict[str, Any] | None:
 
 
 def describe_scene(datamanager: Any) -> dict[str, Any]:
-    """Where the data lie and what is in them, from the data parser's metadata."""
+    """Where the data lie and what is in them, from the data parser's metadata; cameras of all three splits."""
     train = getattr(datamanager, "train_dataset", None)
     evaluation = getattr(datamanager, "eval_dataset", None)
     metadata = _metadata(train)
@@ -149,6 +150,10 @@ def describe_scene(datamanager: Any) -> dict[str, Any]:
     scene.update({key: plain(metadata[key]) for key in keys if key in metadata})
     split = getattr(datamanager, "test_split", "val")
     scene["cameras"] = {"train": _camera_names(train), split: _camera_names(evaluation)}
+    for other in {"val", "test"} - {split}:
+        names = _camera_names_of_split(datamanager, other)
+        if names is not None:
+            scene["cameras"][other] = names
     scene["images"] = {"train": _length(train), split: _length(evaluation)}
     cameras = getattr(train, "cameras", None)
     if cameras is not None and _length(train):
@@ -156,6 +161,17 @@ def describe_scene(datamanager: Any) -> dict[str, Any]:
     if "points3D_xyz" in metadata:
         scene["seed_points"] = len(metadata["points3D_xyz"])
     return scene
+
+
+def _camera_names_of_split(datamanager: Any, split: str) -> list[str] | None:
+    """Names of a split that is not loaded: what a run was *not* trained on matters to those who build on it."""
+    dataparser = getattr(datamanager, "dataparser", None)
+    if dataparser is None:
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # said already when the training split was read
+        metadata = dataparser.get_dataparser_outputs(split=split).metadata
+    return [str(name) for name in metadata.get("camera_names", [])]
 
 
 def _metadata(dataset: Any) -> Mapping[str, Any]:

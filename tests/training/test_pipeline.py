@@ -77,10 +77,8 @@ def test_evaluation_rows_averages_and_protocol() -> None:
     pipeline = make_pipeline("test")
     results = pipeline.get_average_eval_image_metrics(get_std=True)
     rows = results["per_image"]
-    assert [(row["camera"], row["frame"]) for row in rows] == [("cam02", frame) for frame in range(4)] + [
-        ("cam03", 0),
-        ("cam03", 1),
-    ]
+    expected = [("cam02", frame) for frame in range(100, 104)] + [("cam03", 100), ("cam03", 101)]
+    assert [(row["camera"], row["frame"]) for row in rows] == expected
     assert [row["time"] for row in rows] == pytest.approx([0, 1 / 3, 2 / 3, 1, 0, 1 / 3])
     for row, image in zip(rows, pipeline.datamanager.eval_dataset.images, strict=True):
         truth = image.numpy().astype(np.float64) / 255
@@ -96,7 +94,7 @@ def test_evaluation_rows_averages_and_protocol() -> None:
     protocol = results["protocol"]
     assert (protocol["split"], protocol["images"], protocol["resolution"]) == ("test", 6, [16, 12])
     assert protocol["cameras"] == ["cam02", "cam03"]
-    assert protocol["frames"] == [0, 1, 2, 3]
+    assert protocol["frames"] == [100, 101, 102, 103]
     assert protocol["model"]["raster_backend"] == "toy"
     assert "data range 1" in protocol["metrics"]["psnr"]
     assert "brightness" in rows[0]  # the model's own metrics stay; equal names are the protocol's

@@ -36,7 +36,14 @@ class ToyDataset:
         generator = torch.Generator().manual_seed(seed)
         self.images = torch.randint(0, 256, (num_images, HEIGHT, WIDTH, 3), generator=generator, dtype=torch.uint8)
         self.scene_box = SceneBox(aabb=torch.tensor([[-1.0, -1, -1], [1, 1, 1]]))
-        self.metadata = {"camera_names": names, "num_frames": NUM_FRAMES, "fps": 30.0, "layout": "toy", "scene": "toy"}
+        self.metadata = {
+            "camera_names": names,
+            "num_frames": NUM_FRAMES,
+            "first_frame": 100,
+            "fps": 30.0,
+            "layout": "toy",
+            "scene": "toy",
+        }
         frames = torch.arange(num_images) % NUM_FRAMES
         self.cameras = Cameras(
             camera_to_worlds=torch.eye(4)[:3].expand(num_images, 3, 4).clone(),
