@@ -1,0 +1,188 @@
+// Gradient of compositing, in two passes.
+//
+// Pass 1 walks each tile back to front and writes one row of sums per entry. With B = what an entry sees behind it,
+// projected on the pixel's upstream gradient g, a single scalar per pixel carries the whole suffix:
+//     dL/dalpha = T (c.g - B),   B <- B + alpha (c.g - B),   starting from B = -dL/dA (A: composited alpha).
+// Pass 2 adds the rows of each Gaussian in tile order, so the result does not depend on the number of threads.
+#pragma once
+
+#include "cpu_composite.h"
+
+namespace moegs {
+
+// Sums over pixels of s = dL/dform-weighted moments of (e, dx, dy); see `finish_gaussian` for what they become.
+enum GeometrySum { kSumOne, kSumE, kSumY, kSumXX, kSumXY, kSumYY, kGeometrySums };
+
+struct RowLayout {
+    int geometry, absolute, sums, floats;  // counts; `floats` is the row's size
+    RowLayout(const moegs_frame &frame, bool with_geometry, bool with_absolute) {
+        geometry = with_geometry ? int(kGeometrySums) : 0;
+        absolute = with_absolute ? 2 : 0;
+        sums = geometry + absolute + frame.padded_channels;
+        floats = (sums + kLanes - 1) / kLanes * kLanes;
+    }
+    static int slot(int sum) { return sum / kLanes * kLanes + lane_of_sum(sum % kLanes); }
+};
+
+struct Upstream {
+    const float *images, *alphas;  // [K,H,W,C] and [K,H,W], either may be null
+};
+
+template <int StaticChannels, bool Geometry, bool Absolute>
+void composite_tile_backward(const moegs_frame &frame, int64_t job, const Upstream &upstream, int row_floats,
+                             float *rows, uint8_t *row_written) {
+    const int channels = StaticChannels ? StaticChannels : frame.padded_channels;
+    const int stride = StaticChannels ? 16 : frame.stride;
+    const TilePlace tile(frame, job);
+    const float *final_transmittance = frame.final_transmittance.data() + size_t(job) * kTilePixels;
+    const int32_t *last = frame.last_entry.data() + size_t(job) * kTilePixels;
+
+    int32_t block_last[kBlocks], tile_last = -1;
+    for (int b = 0; b < kBlocks; ++b) {
+        block_last[b] = -1;
+        for (int i = 0; i < kLanes; ++i) block_last[b] = std::max(block_last[b], last[b * kLanes + i]);
+        tile_last = std::max(tile_last, block_last[b]);
+    }
+    if (tile_last < 0) return;
+
+    const PixelCentres centres(tile);
+    alignas(64) float transmittance[kTilePixels], behind[kTilePixels];
+    std::memcpy(transmittance, final_transmittance, sizeof(transmittance));
+    alignas(64) Floats static_upstream[StaticChannels ? kBlocks * StaticChannels : 1];
+    Array<Floats> dynamic_upstream, dynamic_sums;
+    Floats *pixel_gradient = static_upstream;
+    if (!StaticChannels) {
+        dynamic_upstream = Array<Floats>(size_t(kBlocks * channels));
+        dynamic_sums = Array<Floats>(size_t(row_floats));
+        pixel_gradient = dynamic_upstream.data();
+        for (int i = 0; i < row_floats; ++i) dynamic_sums[size_t(i)] = Floats{};
+    }
+    std::memset(behind, 0, sizeof(behind));
+    std::memset(pixel_gradient, 0, sizeof(Floats) * size_t(kBlocks * channels));
+    float *scalars = reinterpret_cast<float *>(pixel_gradient);
+    for (int y = 0; y < tile.height; ++y)
+        for (int x = 0; x < tile.width; ++x) {
+            const int at = block_position(x, y);
+            const size_t pixel = tile.pixel(frame, x, y);
+            if (upstream.alphas) behind[at] = -upstream.alphas[pixel];
+            float *column = scalars + (at / kLanes) * channels * kLanes + at % kLanes;
+            for (int k = 0; upstream.images && k < frame.channels; ++k)
+                column[k * kLanes] = upstream.images[pixel * size_t(frame.channels) + size_t(k)];
+        }
+
+    constexpr int kFirstChannel = (Geometry ? int(kGeometrySums) : 0) + (Absolute ? 2 : 0);
+    for (int32_t position = tile_last; position >= 0; --position) {
+        const uint32_t entry = tile.begin + uint32_t(position);
+        uint32_t blocks = frame.entry_blocks[entry];
+        for (uint32_t rest = blocks; rest; rest &= rest - 1) {
+            const int b = __builtin_ctz(rest);
+            if (block_last[b] < position) blocks &= ~(1u << b);
+        }
+        if (!blocks) continue;
+        const float *packed = frame.records.data() + size_t(frame.entry_rank[entry]) * size_t(stride);
+        Record record;
+        std::memcpy(&record, packed, sizeof(Record));
+        const float *values = packed + kRecordFloats;
+
+        Floats sum[kFirstChannel + StaticChannels + 1];
+        for (int k = 0; k < kFirstChannel + StaticChannels; ++k) sum[k] = Floats{};
+        alignas(64) Floats weights[StaticChannels ? 1 : kBlocks];
+        for (uint32_t rest = blocks; rest; rest &= rest - 1) {
+            const int b = __builtin_ctz(rest);
+            const Falloff falloff(record, centres.x[b % 4], centres.y[b / 4]);
+            const Floats unclipped = record.opacity * falloff.value;
+            const Ints blended = (unclipped >= splat(kMinAlpha)) & (splat(position) <= load<Ints>(last + b * kLanes));
+            const Floats alpha = keep_if(blended, minimum(unclipped, splat(kMaxAlpha)));
+            const Floats t = load<Floats>(transmittance + b * kLanes) / (1.0f - alpha);
+            store(transmittance + b * kLanes, t);
+            const Floats weight = alpha * t;
+            const Floats *gradient = pixel_gradient + b * channels;
+            if (Geometry) {
+                Floats along = values[0] * gradient[0];
+                for (int k = 1; k < channels; ++k) along = along + values[k] * gradient[k];
+                const Floats seen_behind = load<Floats>(behind + b * kLanes);
+                const Floats difference = along - seen_behind;
+                store(behind + b * kLanes, seen_behind + alpha * difference);
+                // dL/dsigma, zero where alpha was clipped (alpha cannot move there).
+                const Floats s = keep_if(unclipped <= splat(kMaxAlpha), (0.0f - weight) * difference);
+                const Floats sx = s * falloff.dx, sy = s * falloff.dy, se = s * falloff.e;
+                sum[kSumOne] = sum[kSumOne] + s;
+                sum[kSumE] = sum[kSumE] + se;
+                sum[kSumY] = sum[kSumY] + sy;
+                sum[kSumXX] = sum[kSumXX] + sx * falloff.dx;
+                sum[kSumXY] = sum[kSumXY] + sx * falloff.dy;
+                sum[kSumYY] = sum[kSumYY] + sy * falloff.dy;
+                if (Absolute) {
+                    // |dL/dmean| per pixel: a e and -slope_x a e + d dy, up to the common scale.
+                    const Floats ae = record.a * se;
+                    sum[kGeometrySums] = sum[kGeometrySums] + absolute(ae);
+                    sum[kGeometrySums + 1] = sum[kGeometrySums + 1] + absolute(record.d * sy - record.slope_x * ae);
+                }
+            }
+            if (StaticChannels) {
+                for (int k = 0; k < StaticChannels; ++k)
+                    sum[kFirstChannel + k] = sum[kFirstChannel + k] + weight * gradient[k];
+            } else {
+                weights[b] = weight;
+            }
+        }
+
+        const uint32_t row = frame.entry_row[entry];
+        float *out = rows + size_t(row) * size_t(row_floats);
+        row_written[row] = 1;
+        if constexpr (StaticChannels > 0) {
+            sum_lanes<kFirstChannel + StaticChannels>(sum, out);
+        } else {
+            Floats *all = dynamic_sums.data();
+            for (int k = 0; k < kFirstChannel; ++k) all[k] = sum[k];
+            for (int first = 0; first < channels; first += kChannelGroup) {
+                Floats group[kChannelGroup] = {};
+                for (uint32_t rest = blocks; rest; rest &= rest - 1) {
+                    const int b = __builtin_ctz(rest);
+                    for (int k = 0; k < kChannelGroup; ++k)
+                        group[k] = group[k] + weights[b] * pixel_gradient[b * channels + first + k];
+                }
+                for (int k = 0; k < kChannelGroup; ++k) all[kFirstChannel + first + k] = group[k];
+            }
+            for (int first = 0; first < row_floats; first += kLanes) sum_lanes<kLanes>(all + first, out + first);
+        }
+    }
+}
+
+struct Gradients {
+    float *means2d, *conics, *opacities, *values, *abs_means2d;  // any may be null, the first three together
+};
+
+// Adds a Gaussian's rows and turns the moments into gradients; `total` is scratch of one row.
+inline void finish_gaussian(const moegs_frame &frame, const RowLayout &layout, int64_t rank, const float *rows,
+                            const uint8_t *row_written, Floats *total, const Gradients &out) {
+    const int vectors = layout.floats / kLanes;
+    for (int v = 0; v < vectors; ++v) total[v] = Floats{};
+    for (uint32_t row = frame.first_row[size_t(rank)]; row < frame.first_row[size_t(rank) + 1]; ++row)
+        if (row_written[row])
+            for (int v = 0; v < vectors; ++v)
+                total[v] = total[v] + load<Floats>(rows + size_t(row) * size_t(layout.floats) + size_t(v * kLanes));
+    const float *sums = reinterpret_cast<const float *>(total);
+    const size_t g = size_t(frame.gaussian_of_rank[size_t(rank)]);
+    if (layout.geometry) {
+        Record record;
+        std::memcpy(&record, frame.records.data() + size_t(rank) * size_t(frame.stride), sizeof(Record));
+        const float a = record.a / kHalfLog2E, d = record.d / kHalfLog2E;  // conic.x and det / conic.x
+        const float v_x = a * sums[layout.slot(kSumE)];
+        out.means2d[2 * g] = v_x;
+        out.means2d[2 * g + 1] = d * sums[layout.slot(kSumY)] - record.slope_x * v_x;
+        out.conics[3 * g] = 0.5f * sums[layout.slot(kSumXX)];
+        out.conics[3 * g + 1] = sums[layout.slot(kSumXY)];
+        out.conics[3 * g + 2] = 0.5f * sums[layout.slot(kSumYY)];
+        out.opacities[g] = -sums[layout.slot(kSumOne)] / record.opacity;
+        if (layout.absolute) {
+            out.abs_means2d[2 * g] = sums[layout.slot(kGeometrySums)] / kHalfLog2E;
+            out.abs_means2d[2 * g + 1] = sums[layout.slot(kGeometrySums + 1)] / kHalfLog2E;
+        }
+    }
+    if (out.values)
+        for (int k = 0; k < frame.channels; ++k)
+            out.values[g * size_t(frame.channels) + size_t(k)] = sums[layout.slot(layout.geometry + layout.absolute + k)];
+}
+
+}  // namespace moegs

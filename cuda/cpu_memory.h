@@ -1,0 +1,102 @@
+// Uninitialised 64-byte aligned arrays whose memory is kept for the next call: fresh pages from the system would cost
+// as much time as a stage of the kernels.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <mutex>
+#include <new>
+#include <vector>
+
+namespace moegs {
+
+// Free blocks of finished calls, at most kKeptBytes in all. Shared by every thread under a lock.
+class BlockPool {
+public:
+    struct Block {
+        void *data = nullptr;
+        size_t bytes = 0;
+    };
+
+    static BlockPool &shared() {
+        static BlockPool *pool = new BlockPool;  // never destroyed: frames may outlive static destructors
+        return *pool;
+    }
+
+    Block take(size_t bytes) {
+#if defined(MOEGS_EXACT_ALLOCATIONS)  // sanitizer builds: every array its own block of its own size
+        void *exact = nullptr;
+        if (posix_memalign(&exact, 64, bytes) != 0) throw std::bad_alloc();
+        return {exact, bytes};
+#endif
+        {
+            const std::lock_guard<std::mutex> guard(mutex_);
+            size_t best = free_.size();
+            for (size_t i = 0; i < free_.size(); ++i)
+                if (free_[i].bytes >= bytes && free_[i].bytes / 2 <= bytes &&
+                    (best == free_.size() || free_[i].bytes < free_[best].bytes))
+                    best = i;
+            if (best < free_.size()) {
+                const Block block = free_[best];
+                free_[best] = free_.back();
+                free_.pop_back();
+                kept_ -= block.bytes;
+                return block;
+            }
+        }
+        const size_t rounded = (bytes + bytes / 8 + 4095) / 4096 * 4096;  // headroom: the next frame may need a bit more
+        void *data = nullptr;
+        if (posix_memalign(&data, 64, rounded) != 0) throw std::bad_alloc();
+        return {data, rounded};
+    }
+
+    void give(Block block) noexcept {
+        if (!block.data) return;
+#if !defined(MOEGS_EXACT_ALLOCATIONS)
+        {
+            const std::lock_guard<std::mutex> guard(mutex_);
+            if (kept_ + block.bytes <= kKeptBytes) {
+                try {
+                    free_.push_back(block);
+                    kept_ += block.bytes;
+                    return;
+                } catch (const std::bad_alloc &) {
+                }
+            }
+        }
+#endif
+        std::free(block.data);
+    }
+
+private:
+    static constexpr size_t kKeptBytes = size_t(192) << 20;
+    std::mutex mutex_;
+    std::vector<Block> free_;
+    size_t kept_ = 0;
+};
+
+template <class T>
+class Array {
+public:
+    Array() = default;
+    explicit Array(size_t count) : block_(BlockPool::shared().take(count * sizeof(T) + 1)) {}
+    Array(const Array &) = delete;
+    Array &operator=(const Array &) = delete;
+    Array(Array &&other) noexcept : block_(other.block_) { other.block_ = {}; }
+    Array &operator=(Array &&other) noexcept {
+        const BlockPool::Block mine = block_;
+        block_ = other.block_;
+        other.block_ = mine;
+        return *this;
+    }
+    ~Array() { BlockPool::shared().give(block_); }
+
+    T *data() const { return static_cast<T *>(block_.data); }
+    T &operator[](size_t i) const { return data()[i]; }
+
+private:
+    BlockPool::Block block_;
+};
+
+}  // namespace moegs

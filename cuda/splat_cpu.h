@@ -1,0 +1,78 @@
+// C interface of the CPU splatting kernels: projection, binning and compositing of 3D Gaussians, forward and backward.
+//
+// Every array is dense, row-major, float32 (or int32 where said) and owned by the caller. No function keeps a pointer
+// to a caller's array after it returns. All functions may be called from several threads at once. Conventions follow
+// gsplat 1.4.0: OpenCV camera, pixel centres at +0.5, 16-pixel tiles, 3-sigma square culling, alpha in [1/255, 0.999],
+// a pixel ends before its transmittance would fall to 1e-4.
+#ifndef MOEGS_SPLAT_CPU_H
+#define MOEGS_SPLAT_CPU_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// Raised whenever a signature below changes, so that a caller can refuse a library it does not know.
+#define MOEGS_SPLAT_ABI 1
+
+enum {
+    MOEGS_OK = 0,
+    MOEGS_BAD_EXPERT_ID = 1,  // an expert id of a visible Gaussian lies outside [0, num_experts)
+    MOEGS_OUT_OF_MEMORY = 2,
+    MOEGS_TOO_LARGE = 3,      // more than 2^31 - 1 (Gaussian, tile) pairs or an image side above 2^19 pixels
+};
+
+typedef struct {
+    int32_t width, height;     // pixels
+    int32_t antialiased;       // 0: compensations are 1; otherwise sqrt(det / det with eps2d)
+    float eps2d;               // pixels^2 added to the diagonal of the 2D covariance
+    float near_plane, far_plane;
+    float radius_clip;         // pixels; Gaussians whose radius is not above this are culled
+    float viewmat[16];         // world to camera (OpenCV), row-major
+    float intrinsics[9];       // row-major, pixels
+} moegs_camera;
+
+typedef struct moegs_frame moegs_frame;  // what a backward pass needs to know about its forward pass
+
+int32_t moegs_abi(void);
+int32_t moegs_vector_width(void);  // float lanes per machine vector this build uses
+int32_t moegs_parallel_kind(void);  // 0 serial, 1 std::thread, 2 OpenMP
+
+// Culled Gaussians get radius 0 and zeros everywhere else (compensation 1 when not antialiased).
+int32_t moegs_project_forward(int64_t count, const float *means /*[N,3]*/, const float *quats /*[N,4] wxyz*/,
+                              const float *scales /*[N,3]*/, const moegs_camera *camera, int32_t threads,
+                              float *means2d /*[N,2]*/, float *depths /*[N]*/, float *conics /*[N,3]*/,
+                              float *compensations /*[N]*/, int32_t *radii /*[N]*/);
+
+// Gradients of culled Gaussians are written as zero. Any of the v_ inputs may be null (zero).
+int32_t moegs_project_backward(int64_t count, const float *means, const float *quats, const float *scales,
+                               const moegs_camera *camera, int32_t threads, const int32_t *radii,
+                               const float *v_means2d, const float *v_depths, const float *v_conics,
+                               const float *v_compensations, float *v_means, float *v_quats, float *v_scales);
+
+// Composites every expert front to back with its own transmittance. expert_ids may be null (all zero).
+// With a non-null `frame`, *frame receives a new object for moegs_composite_backward; free it with moegs_frame_free.
+int32_t moegs_composite_forward(int64_t count, int32_t channels, int32_t num_experts, int32_t width, int32_t height,
+                                const float *means2d /*[N,2]*/, const float *conics /*[N,3]*/,
+                                const float *opacities /*[N]*/, const float *values /*[N,C]*/,
+                                const float *depths /*[N]*/, const int32_t *radii /*[N]*/,
+                                const int32_t *expert_ids /*[N]*/, int32_t threads, float *images /*[K,H,W,C]*/,
+                                float *alphas /*[K,H,W]*/, moegs_frame **frame);
+
+// v_images and v_alphas may be null (zero). v_values may be null; v_means2d, v_conics and v_opacities are all given or
+// all null, the latter skips every geometry gradient (training of composited features over frozen geometry).
+// v_abs_means2d (sum over pixels of the absolute 2D mean gradient) may be null. Gaussians that touch no pixel get zero.
+// The result is bitwise the same for any number of threads.
+int32_t moegs_composite_backward(const moegs_frame *frame, int32_t threads, const float *v_images,
+                                 const float *v_alphas, float *v_means2d, float *v_conics, float *v_opacities,
+                                 float *v_values, float *v_abs_means2d);
+
+int64_t moegs_frame_intersections(const moegs_frame *frame);  // number of (Gaussian, tile) pairs
+void moegs_frame_free(moegs_frame *frame);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
