@@ -170,18 +170,20 @@ def _read_header(file: BinaryIO, path: Path) -> tuple[str, int, dict[str, str]]:
 def _read_vertices(
     file: BinaryIO, path: Path, encoding: str, count: int, properties: dict[str, str]
 ) -> dict[str, np.ndarray]:
+    if count == 0:
+        return {name: np.empty(0) for name in properties}
     if encoding == "ascii":
         lines = [line for _, line in zip(range(count), file, strict=False)]
         try:
             table = np.array([line.split() for line in lines], dtype=np.float64).reshape(len(lines), -1)
         except ValueError as error:
             raise ValueError(f"expected {len(properties)} numbers per line in {path}: {error}; export anew") from error
-        if len(table) != count or (count and table.shape[1] != len(properties)):
+        if len(table) != count or table.shape[1] != len(properties):
             raise ValueError(
                 f"expected {count} lines of {len(properties)} numbers in {path}, found {len(table)} lines of "
                 f"{table.shape[1]}; the file is truncated or damaged"
             )
-        return {name: table[:, column] for column, name in enumerate(properties)} if count else _no_vertices(properties)
+        return {name: table[:, column] for column, name in enumerate(properties)}
     layout = np.dtype([(name, _BYTE_ORDER[encoding] + kind) for name, kind in properties.items()])
     data = file.read(layout.itemsize * count)
     if len(data) != layout.itemsize * count:
@@ -191,10 +193,6 @@ def _read_vertices(
         )
     vertices = np.frombuffer(data, dtype=layout)
     return {name: vertices[name] for name in properties}
-
-
-def _no_vertices(properties: dict[str, str]) -> dict[str, np.ndarray]:
-    return {name: np.empty(0) for name in properties}
 
 
 def _colours(vertices: dict[str, np.ndarray], properties: dict[str, str], path: Path) -> np.ndarray:

@@ -321,4 +321,6 @@ def _scene_box(scene: _Scene) -> SceneBox:
     else:
         content = centres - scene.poses.camera_to_worlds[used, :, 2] * scene.near_far[1]
     corners = np.concatenate([centres, content])
-    return SceneBox(aabb=torch.from_numpy(np.stack([corners.min(0), corners.max(0)])).float())
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    margin = 0.05 * (high - low).max()  # a flat rig without points must not make a flat box
+    return SceneBox(aabb=torch.from_numpy(np.stack([low - margin, high + margin])).float())
