@@ -63,7 +63,10 @@ class Environment:
 
     def is_usable(self) -> bool:
         probe = [str(self.python), "-c", "import sys, pip; sys.exit(sys.version_info[:2] != (3, 11))"]
-        return self.python.exists() and subprocess.run(probe, capture_output=True, check=False).returncode == 0
+        if not self.python.exists() or subprocess.run(probe, capture_output=True, check=False).returncode != 0:
+            return False
+        # Commands carry the path of their environment in the first line; in a moved or copied one they lead astray.
+        return str(self.path) in (self.path / "bin" / "pip").read_text(encoding="utf-8").partition("import")[0]
 
     def create(self) -> None:
         say(f"creating {self.path} with Python {sys.version.split()[0]}")
