@@ -305,8 +305,7 @@ def _load_backend(name: BackendName) -> Any:
 
 def _why_native_is_unavailable() -> str | None:
     """None when the native kernels are there or could be compiled, else the reason in words."""
-    native = _load_backend("native")
-    return None if native.available() else native.unavailable_reason()
+    return _load_backend("native").unavailable_reason()
 
 
 def _warn_of_fallback(reason: str) -> None:

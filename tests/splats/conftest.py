@@ -29,10 +29,7 @@ def _one_thread() -> Iterator[None]:
 def backend(request: pytest.FixtureRequest) -> str:
     """Every CPU backend this machine has."""
     if request.param == "native":
-        try:
-            reason = rasterize_module._why_native_is_unavailable()
-        except ImportError as error:
-            reason = str(error)
+        reason = rasterize_module._why_native_is_unavailable()
         if reason is not None:
             pytest.skip(f"no native kernels: {reason}")
     return request.param

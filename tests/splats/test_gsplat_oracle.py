@@ -159,8 +159,22 @@ def test_radius_clip_culls_up_to_and_including_its_value():
 def test_squares_that_only_touch_the_border_are_culled():
     radius = 2  # of a point: ceil(3 sqrt(0.3 + sqrt(0.01)))
     touching = (-16.0 - radius) / 20.0
-    points = [[touching, 0.0, 1.0], [touching + 0.01, 0.0, 1.0], [0.0, -touching, 1.0], [0.0, -touching - 0.01, 1.0]]
-    assert project_points(points, scale=1e-5).radii.tolist() == [0, radius, 0, radius]
+    for axis in (0, 1):
+        for side in (-1.0, 1.0):
+            outside, inside = [0.0, 0.0, 1.0], [0.0, 0.0, 1.0]
+            outside[axis], inside[axis] = side * touching, side * (touching + 0.01)
+            assert project_points([outside, inside], scale=1e-5).radii.tolist() == [0, radius], (axis, side)
+
+
+def test_a_centre_in_the_camera_plane_does_not_spoil_gradients():
+    means = torch.tensor([[0.1, 0.2, 0.0], [0.0, 0.0, 0.0], [0.1, 0.2, 1.0]], dtype=torch.float64, requires_grad=True)
+    quats = torch.tensor([[1.0, 0, 0, 0]] * 3, dtype=torch.float64)
+    eye = torch.eye(4, dtype=torch.float64)
+    settings = ProjectionSettings(antialiased=True)
+    projected = project_torch(means, quats, torch.full_like(means, 0.1), eye, eye[:3, :3], 2, 2, settings)
+    sum(getattr(projected, name).sum() for name in PROJECTED).backward()
+    assert torch.isfinite(means.grad).all()
+    assert means.grad.any(dim=1).tolist() == [False, False, True]
 
 
 def test_compensation_is_the_energy_ratio():

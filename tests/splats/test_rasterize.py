@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import replace
 
@@ -89,6 +90,25 @@ def test_alpha_is_the_image_of_ones(backend, settings):
     assert float(result.alphas.max()) > 0.5
 
 
+@pytest.mark.parametrize(("eps2d", "antialiased"), [(0.3, False), (0.3, True), (0.1, True)])
+def test_blur_and_its_compensation_at_the_centre_of_a_small_gaussian(backend, eps2d, antialiased):
+    """Standard deviation half a pixel, centred on pixel (4, 4): the peak is opacity, or opacity times det ratio."""
+    focal, deviation = 9.0, 0.5
+    splats = Splats(
+        means=torch.tensor([[0.0, 0.0, 3.0]]),
+        quats=torch.tensor([[1.0, 0.0, 0.0, 0.0]]),
+        scales=torch.full((1, 3), deviation * 3.0 / focal),
+        opacities=torch.tensor([0.8]),
+    )
+    K = torch.tensor([[focal, 0.0, 4.5], [0.0, focal, 4.5], [0.0, 0.0, 1.0]])
+    settings = ProjectionSettings(eps2d=eps2d, antialiased=antialiased)
+    result = rasterize(splats, torch.ones(1, 1), torch.eye(4), K, 9, 9, settings=settings, backend=backend)
+    variance = deviation**2
+    peak = 0.8 * (variance / (variance + eps2d) if antialiased else 1.0)
+    assert float(result.alphas[0, 4, 4]) == pytest.approx(peak, rel=1e-5)
+    assert float(result.alphas[0, 4, 5]) == pytest.approx(peak * math.exp(-0.5 / (variance + eps2d)), rel=1e-5)
+
+
 def test_channel_gradients_of_the_sum_add_up_to_alpha(backend):
     """Each Gaussian's share of all pixels: the linear map that responsibilities and pruning scores build on."""
     scene = random_scene(43, 80, k=3)
@@ -98,6 +118,24 @@ def test_channel_gradients_of_the_sum_add_up_to_alpha(backend):
     for expert in range(3):
         share = channels.grad[scene.expert_ids == expert].sum()
         torch.testing.assert_close(share, result.alphas[expert].sum(), rtol=1e-5, atol=1e-4)
+
+
+def test_upstream_gradients_of_any_memory_layout(backend):
+    """sum() hands back one number expanded to the image, a permuted image hands back transposed strides."""
+    scene = random_scene(55, 60, k=2)
+
+    def gradient(upstream: torch.Tensor) -> torch.Tensor:
+        means = scene.splats.means.clone().requires_grad_()
+        result = rasterize_scene(scene, backend, splats=replace(scene.splats, means=means))
+        torch.autograd.backward([result.images, result.alphas], [upstream, upstream[..., 0]])
+        return means.grad
+
+    ones = torch.ones(2, scene.height, scene.width, 3)
+    expected = gradient(ones)
+    transposed = torch.ones(3, scene.width, scene.height, 2).permute(3, 2, 1, 0)
+    for _ in range(5):
+        assert torch.equal(gradient(torch.ones(1, 1, 1, 1).expand_as(ones)), expected)
+        assert torch.equal(gradient(transposed), expected)
 
 
 def test_channels_do_not_see_each_other(backend):
