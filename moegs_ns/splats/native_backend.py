@@ -252,12 +252,13 @@ class _Composite(torch.autograd.Function):
             gradient(channels, count, width_of_channels),
             gradient(absgrad, count, 2),
         )
+        # Held by a name until the call returns: the kernel reads raw addresses, which keep no copy alive.
+        upstream = [None if gradient is None else gradient.contiguous() for gradient in (v_images, v_alphas)]
         _call(
             "moegs_composite_backward",
             ctx.frame.pointer,
             ctypes.c_int32(torch.get_num_threads()),
-            *_pointers(None if v_images is None else v_images.contiguous()),
-            *_pointers(None if v_alphas is None else v_alphas.contiguous()),
+            *_pointers(*upstream),
             *_pointers(*gradients),
         )
         if absgrad:
