@@ -126,7 +126,9 @@ class ExpertModel(Model):
 
     # -- training steps --------------------------------------------------------------------------------------------
 
-    def get_training_callbacks(self, training_callback_attributes: TrainingCallbackAttributes) -> list[TrainingCallback]:
+    def get_training_callbacks(
+        self, training_callback_attributes: TrainingCallbackAttributes
+    ) -> list[TrainingCallback]:
         """Forget the last step's views before a step, control density after it."""
         optimizers = training_callback_attributes.optimizers
         return [
@@ -148,19 +150,23 @@ class ExpertModel(Model):
             optimizers.parameters[name] = [parameter]
 
     def _collect_statistics(self) -> None:
-        views = [(view, w, h) for view, w, h in self._views if view.means2d.grad is not None]
+        views = [
+            (view.means2d.grad, view.visible, width, height)
+            for view, width, height in self._views
+            if view.means2d.grad is not None
+        ]
         self._views.clear()
         if not views:
             return
         if self.config.densify_views == "sum":
             # Gradients of the step's loss, a mean over its views, so their sum is about one view's own gradient.
-            gradient = torch.stack([view.means2d.grad for view, _, _ in views]).sum(dim=0)
-            visible = torch.stack([view.visible for view, _, _ in views]).any(dim=0)
-            self.gaussians.accumulate_gradients(gradient, visible, *views[0][1:])
+            gradient = torch.stack([gradient for gradient, _, _, _ in views]).sum(dim=0)
+            visible = torch.stack([visible for _, visible, _, _ in views]).any(dim=0)
+            self.gaussians.accumulate_gradients(gradient, visible, *views[0][2:])
             return
-        for view, width, height in views if self.config.densify_views == "all" else views[-1:]:
+        for gradient, visible, width, height in views if self.config.densify_views == "all" else views[-1:]:
             # The papers' thresholds are for the gradient of a view's own loss; the step's loss is a mean over views.
-            self.gaussians.accumulate_gradients(view.means2d.grad * len(views), view.visible, width, height)
+            self.gaussians.accumulate_gradients(gradient * len(views), visible, width, height)
 
     # -- rendering -------------------------------------------------------------------------------------------------
 

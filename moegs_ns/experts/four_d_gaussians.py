@@ -144,7 +144,7 @@ class FourDGaussiansModel(ExpertModel):
     def splats_at(self, time: float) -> Splats:
         """The Gaussians at ``time`` in [0,1]: canonical in the coarse stage, deformed in the fine stage."""
         g = self.gaussians
-        raw = {name: g[name] for name in ("means", "scales", "quats", "opacities")}
+        raw: dict[str, Tensor] = {name: g[name] for name in ("means", "scales", "quats", "opacities")}
         raw["sh"] = torch.cat([g["sh_base"][:, None, :], g["sh_rest"]], dim=1)
         if self.in_fine_stage:
             for name, change in self.network(self.grid(g["means"], time)).items():

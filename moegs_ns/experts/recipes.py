@@ -12,8 +12,6 @@ from typing import Any
 
 from moegs_ns.paths import resource_dir
 
-Scalar = int | float | bool | str
-
 
 @dataclass(frozen=True)
 class OptimizerRecipe:
@@ -48,11 +46,11 @@ class Recipe:
     steps: int
     cameras_per_step: int
     same_instant: bool
-    model: dict[str, Scalar] = field(default_factory=dict)
+    model: dict[str, Any] = field(default_factory=dict)
     optimizers: dict[str, OptimizerRecipe] = field(default_factory=dict)
-    data: dict[str, Scalar] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
 
-    def schedule(self, group: str) -> dict[str, float]:
+    def schedule(self, group: str) -> dict[str, Any]:
         """Numbers of the log-linear decay of a group that has one: lr_final, max_steps, restart_step."""
         optimizer = self.optimizers[group]
         if optimizer.lr_final is None:
@@ -103,7 +101,7 @@ def _read(path: Path, kind: str) -> dict[str, Any]:
         return tomllib.load(file)
 
 
-def _optimizers(table: dict[str, dict[str, float]]) -> dict[str, OptimizerRecipe]:
+def _optimizers(table: dict[str, dict[str, Any]]) -> dict[str, OptimizerRecipe]:
     return {group: OptimizerRecipe(**values) for group, values in table.items()}
 
 
@@ -141,4 +139,3 @@ def load_recipe(expert: str, preset: str | None = None) -> Recipe:
         optimizers={**recipe.optimizers, **changed},
         data=variation.get("data", {}),
     )
-

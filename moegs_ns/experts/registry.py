@@ -45,7 +45,7 @@ class ExpertFamily:
                 f"expected only options of '{self.name}', found {unknown}: the run was made by another version"
             )
         # JSON has no tuples and no infinities.
-        restored = {
+        restored: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else float(value) if value in ("inf", "-inf") else value
             for name, value in values.items()
         }

@@ -83,7 +83,7 @@ class STGModel(ExpertModel):
         return {
             "means": seeds.points,
             "motion": torch.zeros(count, 9),
-            "time_center": self.clock(times),
+            "time_center": self.clock * times,
             "time_log_scale": torch.full((count,), self.config.initial_log_time_scale),
             "quats": quats,
             "rotation_rate": torch.zeros(count, 4),
@@ -93,14 +93,15 @@ class STGModel(ExpertModel):
             "sh_rest": torch.zeros(count, bands - 1, 3),
         }
 
-    def clock(self, time: Tensor | float) -> Tensor | float:
-        """STG's own time, ``frame / n_frames`` in [0, 1), from the project's ``frame / (n_frames - 1)`` in [0, 1]."""
-        return time * (self.num_frames - 1) / self.num_frames
+    @property
+    def clock(self) -> float:
+        """Factor from the project's time, ``frame / (n_frames - 1)``, to STG's own, ``frame / n_frames`` in [0, 1)."""
+        return (self.num_frames - 1) / self.num_frames
 
     def splats_at(self, time: float) -> Splats:
         """The Gaussians at ``time`` in [0,1]."""
         g = self.gaussians
-        offset = self.clock(time) - g["time_center"]
+        offset = self.clock * time - g["time_center"]
         # The temporal centre learns from opacity only (see the module's docstring).
         fixed_offset = offset.detach()
         return Splats(

@@ -125,7 +125,9 @@ def _resize_to_checkpoint(module: nn.Module, state_dict: dict, prefix: str, *_: 
         stored = state_dict.get(prefix + name)
         if stored is None:
             # nerfstudio retries a failed strict load with strict=False, which would leave this tensor untouched.
-            raise ValueError(f"the checkpoint has no tensor '{prefix}{name}': it was written by another model or version")
+            raise ValueError(
+                f"the checkpoint has no tensor '{prefix}{name}': it was written by another model or version"
+            )
         if stored.shape[1:] != tensor.shape[1:]:
             raise ValueError(
                 f"checkpoint tensor '{prefix}{name}' has row shape {tuple(stored.shape[1:])}, this model expects "

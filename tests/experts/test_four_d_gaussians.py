@@ -127,4 +127,5 @@ def test_reload_renders_the_same_at_the_saved_stage(camera) -> None:
     other = build(seeds=6).eval()
     other.load_state_dict(model.state_dict())
     assert other.in_fine_stage
-    assert torch.equal(other.get_outputs_for_camera(camera(0.3))["rgb"], model.get_outputs_for_camera(camera(0.3))["rgb"])
+    pictures = [m.get_outputs_for_camera(camera(0.3))["rgb"] for m in (other, model)]
+    assert torch.equal(*pictures)

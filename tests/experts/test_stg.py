@@ -173,7 +173,8 @@ def test_reload_restores_size_and_step(stg, camera) -> None:
     other = stg(sh_degree_interval=2).eval()
     other.load_state_dict(model.state_dict())
     assert len(other.gaussians) == 48 and other.active_sh_degree == 2
-    assert torch.equal(other.get_outputs_for_camera(camera(0.3))["rgb"], model.get_outputs_for_camera(camera(0.3))["rgb"])
+    pictures = [m.get_outputs_for_camera(camera(0.3))["rgb"] for m in (other, model)]
+    assert torch.equal(*pictures)
 
 
 def test_loss_falls(stg, camera) -> None:
