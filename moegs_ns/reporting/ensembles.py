@@ -5,7 +5,6 @@ no router can beat it, but part of its lead is per-pixel noise. The *smoothed or
 over a window and keeps what a router could plausibly learn.
 """
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
