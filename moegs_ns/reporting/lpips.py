@@ -13,6 +13,7 @@ from torch import Tensor
 Network = Literal["alex", "vgg"]
 
 _BACKBONE_FILES = {"alex": "alexnet-owt-7be5be79.pth", "vgg": "vgg16-397923af.pth"}
+_BACKBONES = {"alex": "AlexNet_Weights.IMAGENET1K_V1", "vgg": "VGG16_Weights.IMAGENET1K_V1"}
 _SMALLEST_SIDE = {"alex": 32, "vgg": 16}
 _DOWNLOAD_TIMEOUT_SECONDS = 10.0
 
@@ -45,11 +46,12 @@ class LazyLpips:
             return None
         if self.unavailable is None and self._metric is None:
             try:
-                with _socket_timeout(_DOWNLOAD_TIMEOUT_SECONDS):
-                    self._metric = self._build()
+                self._have_backbone()
+                self._metric = self._build()
             except Exception as error:  # URLError, OSError, a corrupt file: none of them may end an evaluation
-                file, folder = _BACKBONE_FILES[self.network], Path(torch.hub.get_dir()) / "checkpoints"
-                self._give_up(f"backbone weights could not be had ({error}); put {file} into {folder}")
+                file = self._backbone_file()
+                self._give_up(f"backbone weights could not be had ({error}); put {file.name} into {file.parent}")
+                return None
         if self.unavailable is not None:
             return None
         self._metric.to(prediction.device)
@@ -64,6 +66,20 @@ class LazyLpips:
 
         return f"torchmetrics {torchmetrics.__version__}, {self.network} backbone, inputs scaled from [0,1] to [-1,1]"
 
+    def _have_backbone(self) -> None:
+        """Download the backbone where it is missing; trying first is cheaper than building a network in vain."""
+        import torchvision.models
+
+        url = torchvision.models.get_weight(_BACKBONES[self.network]).url
+        file = self._backbone_file()
+        if not file.is_file():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with _socket_timeout(_DOWNLOAD_TIMEOUT_SECONDS):
+                torch.hub.download_url_to_file(url, str(file), hash_prefix=file.stem.split("-")[-1], progress=False)
+
+    def _backbone_file(self) -> Path:
+        return Path(torch.hub.get_dir()) / "checkpoints" / _BACKBONE_FILES[self.network]
+
     def _build(self) -> Any:
         from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 
@@ -76,7 +92,7 @@ class LazyLpips:
 
 
 def _batch(image: Tensor) -> Tensor:
-    return image.permute(2, 0, 1)[None].float()
+    return image.permute(2, 0, 1)[None].float().clamp(0.0, 1.0)  # torchmetrics refuses 1.0000001
 
 
 @contextmanager

@@ -1,7 +1,5 @@
 """The pipeline of every method: several cameras a step, and evaluation one can publish."""
 
-import resource
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +17,7 @@ from torch import Tensor
 
 from moegs_ns.reporting.metrics import MetricsProtocol
 from moegs_ns.training.random_state import preserved_random_state
+from moegs_ns.training.render_meter import RenderMeter
 
 
 @dataclass
@@ -62,6 +61,24 @@ class MoegsPipeline(VanillaPipeline):
         """Load a checkpoint's model; ``step`` is the last step it had finished."""
         super().load_pipeline(loaded_state, step)
         self._loaded_step = step
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool | None = None) -> None:
+        """Load model and datamanager, each once.
+
+        nerfstudio's pipeline visits the model a second time with an empty state, in which hooks that resize parameters
+        find nothing, and passes over keys that do not fit unless told to be strict.
+
+        Raises:
+            RuntimeError: keys or shapes of the model differ (torch's message lists them); ``strict`` is always on.
+        """
+        parts: dict[str, dict[str, Any]] = {"_model": {}, "datamanager": {}}
+        for key, value in state_dict.items():
+            part, _, name = key.partition(".")
+            if part not in parts:
+                raise RuntimeError(f"expected keys of {list(parts)} in a pipeline's state, found '{key}'")
+            parts[part][name] = value
+        self.model.load_state_dict(parts["_model"], strict=True)
+        self.datamanager.load_state_dict(parts["datamanager"], strict=True)
 
     # -- training --------------------------------------------------------------------------------------------------
 
@@ -146,12 +163,11 @@ class MoegsPipeline(VanillaPipeline):
         rows: list[dict[str, Any]] = []
         sizes: list[tuple[int, int]] = []
         with self._evaluating(), _progress("Evaluating", len(data_loader)) as advance:
-            self._reset_peak_memory()
+            meter = RenderMeter(self.model, torch.device(self.model.device))
             for index, (camera, batch) in enumerate(data_loader):
                 if index == 0:
-                    for _ in range(self.config.eval_warmup_renders):
-                        self.model.get_outputs_for_camera(camera)
-                outputs, milliseconds = self._timed_render(camera)
+                    meter.warm_up(camera, self.config.eval_warmup_renders)
+                outputs, milliseconds = meter.render(camera)
                 metrics, images = self._measure(outputs, batch, lpips=get_std)
                 rows.append({**self._label(camera), **metrics, "render_ms": milliseconds})
                 sizes.append((int(camera.width.item()), int(camera.height.item())))
@@ -159,9 +175,9 @@ class MoegsPipeline(VanillaPipeline):
                     _write_images(images, output_path, image_prefix, index)
                 advance()
         results = _summarise(rows, sizes, with_std=get_std)
-        results["peak_memory_mb"] = self._peak_memory_mb()
+        results["peak_memory_mb"] = meter.peak_memory_mb
         if get_std:
-            results["protocol"] = self._protocol(rows, sizes, step)
+            results["protocol"] = {**self._protocol(rows, sizes, step), **meter.describe()}
             results["per_image"] = rows
         return results
 
@@ -171,13 +187,6 @@ class MoegsPipeline(VanillaPipeline):
         """The model's own extra metrics and pictures, and the protocol's metrics (which win over equal names)."""
         extra, images = self.model.get_image_metrics_and_images(outputs, batch)
         return {**extra, **self._metrics.measure(outputs["rgb"], batch["image"], lpips=lpips)}, images
-
-    def _timed_render(self, camera: Cameras) -> tuple[dict[str, Tensor], float]:
-        self._synchronize()
-        start = time.perf_counter()
-        outputs = self.model.get_outputs_for_camera(camera)
-        self._synchronize()
-        return outputs, 1e3 * (time.perf_counter() - start)
 
     def _label(self, camera: Cameras) -> dict[str, Any]:
         """Which image a row is about; None where unknown.
@@ -196,22 +205,18 @@ class MoegsPipeline(VanillaPipeline):
 
     def _protocol(self, rows: list[dict[str, Any]], sizes: list[tuple[int, int]], step: int | None) -> dict[str, Any]:
         """Everything one needs to know to compare these numbers with others."""
-        cuda = self._device.type == "cuda"
+        frames = sorted({row["frame"] for row in rows if row["frame"] is not None})
         resolutions = [list(size) for size in sorted(set(sizes))]
         return {
             "split": self._split,
             "images": len(rows),
             "cameras": list(dict.fromkeys(row["camera"] for row in rows)),
-            "frames": sorted({row["frame"] for row in rows if row["frame"] is not None}),
+            "frames": {"first": frames[0], "last": frames[-1], "distinct": len(frames)} if frames else None,
             "resolution": resolutions[0] if len(resolutions) == 1 else resolutions,
             "step": self._loaded_step if step is None else step,
             "metrics": self._metrics.describe(),
             "averaging": "mean and population standard deviation over images",
-            "timing": "render_ms is the median over images of one render each, metrics and image writing excluded"
-            + (", device synchronised" if cuda else ""),
             "warmup_renders": self.config.eval_warmup_renders,
-            "peak_memory": "CUDA allocator's maximum" if cuda else "largest resident set of the whole process",
-            "device": torch.cuda.get_device_name(self._device) if cuda else f"cpu, {torch.get_num_threads()} threads",
             "model": describe_model(self.model),
         }
 
@@ -228,30 +233,8 @@ class MoegsPipeline(VanillaPipeline):
                     module.training = training
 
     @property
-    def _device(self) -> torch.device:
-        return torch.device(self.model.device)
-
-    @property
     def _split(self) -> str:
         return str(getattr(self.datamanager, "test_split", self.test_mode))
-
-    def _synchronize(self) -> None:
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
-
-    def _reset_peak_memory(self) -> None:
-        if self._device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self._device)
-
-    def _peak_memory_mb(self) -> float:
-        if self._device.type == "cuda":
-            return torch.cuda.max_memory_allocated(self._device) / 2**20
-        return peak_process_memory_mb()
-
-
-def peak_process_memory_mb() -> float:
-    """Largest resident set this process ever had, in MiB (Linux counts it in KiB)."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
 def describe_model(model: Any) -> dict[str, Any]:

@@ -21,9 +21,11 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from nerfstudio.utils.writer import EventName, TimeWriter
 
 from moegs_ns.training import checkpoints
+from moegs_ns.training.divergence import check_losses, check_parameters
 from moegs_ns.training.optimizers import describe_learning_rates, scaled_groups
-from moegs_ns.training.pipeline import describe_model, peak_process_memory_mb
+from moegs_ns.training.pipeline import describe_model
 from moegs_ns.training.random_state import capture_random_state, restore_random_state
+from moegs_ns.training.render_meter import peak_process_memory_mb
 from moegs_ns.training.run_record import (
     RUN_RECORD_NAME,
     SCHEMA_VERSION,
@@ -37,10 +39,6 @@ from moegs_ns.training.run_record import (
 )
 
 
-class TrainingDivergedError(RuntimeError):
-    """A loss or a parameter became NaN or infinite."""
-
-
 @dataclass
 class MoegsTrainerConfig(TrainerConfig):
     """nerfstudio's training options with these meanings of our own."""
@@ -50,6 +48,10 @@ class MoegsTrainerConfig(TrainerConfig):
     """Training steps in all: a resumed run ends at this number too."""
     load_dir: Path | None = None
     """Run folder to resume from, or its nerfstudio_models folder; takes the newest checkpoint unless --load-step."""
+    load_step: int | None = None
+    """Step whose checkpoint to take from --load-dir."""
+    load_checkpoint: Path | None = None
+    """Checkpoint file to resume from, instead of --load-dir."""
 
     def make_paths_absolute(self) -> None:
         """Make every path of the config independent of the working folder; ns-eval may run in another one.
@@ -62,6 +64,8 @@ class MoegsTrainerConfig(TrainerConfig):
                 setattr(self, name, _absolute(getattr(self, name)))
         datamanager: Any = self.pipeline.datamanager
         for part in (datamanager, getattr(datamanager, "dataparser", None), self.pipeline.model):
+            if part is None:
+                continue
             if getattr(part, "data", None) is not None:
                 part.data = _absolute(part.data)
             if hasattr(part, "make_paths_absolute"):
@@ -74,14 +78,18 @@ class MoegsTrainerConfig(TrainerConfig):
 
     def save_config(self) -> None:
         """Write ``config.yml``, unless the options cannot work."""
-        self.check()
+        self.prepare()
         super().save_config()
 
-    def check(self) -> None:
-        """Refuse options that would fail later in a less helpful way.
+    def prepare(self) -> None:
+        """Refuse options that would fail later in a less helpful way, and settle which checkpoint to resume from.
+
+        The checkpoint found is kept as ``load_checkpoint``. nerfstudio would take ``load_step``, meant for resuming,
+        for the step to evaluate, and find none of that number in the new run.
 
         Raises:
             ValueError: several devices, a CUDA device where there is none, or two places to resume from.
+            FileNotFoundError: there is no checkpoint to resume from.
         """
         devices = self.machine.num_devices * self.machine.num_machines
         if devices != 1:
@@ -96,6 +104,11 @@ class MoegsTrainerConfig(TrainerConfig):
             )
         if self.load_dir is not None and self.load_checkpoint is not None:
             raise ValueError("expected one of --load-dir and --load-checkpoint, found both; give only one")
+        self.make_paths_absolute()
+        if self.load_dir is not None:
+            found = checkpoints.find_checkpoint(self.load_dir, self.load_step, self.relative_model_dir)
+            self.load_checkpoint, self.load_dir = found, None
+        self.load_step = None
 
 
 def default_trainer_config(
@@ -137,7 +150,7 @@ class MoegsTrainer(Trainer):
     config: MoegsTrainerConfig
 
     def __init__(self, config: MoegsTrainerConfig, local_rank: int = 0, world_size: int = 1) -> None:
-        config.check()
+        config.prepare()
         super().__init__(config, local_rank, world_size)
         self._training_seconds = 0.0
         self._random_state: dict[str, Any] | None = None
@@ -171,13 +184,8 @@ class MoegsTrainer(Trainer):
         return Optimizers(used, parameters)
 
     def _load_checkpoint(self) -> None:
-        if self.config.load_checkpoint is not None:
-            path = self.config.load_checkpoint
-        elif self.config.load_dir is not None:
-            path = checkpoints.find_checkpoint(
-                self.config.load_dir, self.config.load_step, self.config.relative_model_dir
-            )
-        else:
+        path = self.config.load_checkpoint
+        if path is None:
             return
         state = checkpoints.read_checkpoint(path)
         self._check_groups(path, state)
@@ -253,7 +261,7 @@ class MoegsTrainer(Trainer):
         saving = step_check(step, self.config.steps_per_save)
         if step_check(step, self.config.logging.steps_per_log, run_at_zero=True) or saving:
             # Logging reads the loss anyway, so looking for NaN here costs no extra synchronisation.
-            self._check_losses(step, losses)
+            check_losses(losses, step, self.checkpoint_dir)
             writer.put_scalar("Train Loss", loss.detach(), step)
             writer.put_dict(
                 "Train Loss Dict", {name: torch.as_tensor(value).detach() for name, value in losses.items()}, step
@@ -297,30 +305,6 @@ class MoegsTrainer(Trainer):
             )
         self._after_train()
 
-    # -- evaluating the state ---------------------------------------------------------------------------------------
-
-    def _check_losses(self, step: int, losses: Mapping[str, Any]) -> None:
-        broken = [name for name, value in losses.items() if not bool(torch.isfinite(torch.as_tensor(value)).all())]
-        if broken:
-            raise TrainingDivergedError(
-                f"loss {', '.join(repr(name) for name in broken)} is NaN or infinite at step {step}; "
-                f"{self._last_good_checkpoint()}"
-            )
-
-    def _check_parameters(self, step: int) -> None:
-        broken = [name for name, value in self.pipeline.named_parameters() if bool(torch.isnan(value).any())]
-        if broken:
-            raise TrainingDivergedError(
-                f"parameter {', '.join(repr(name) for name in broken)} holds NaN after step {step}; "
-                f"{self._last_good_checkpoint()}"
-            )
-
-    def _last_good_checkpoint(self) -> str:
-        saved = checkpoints.list_checkpoints(self.checkpoint_dir)
-        if not saved:
-            return "no checkpoint had been written yet; lower the learning rates"
-        return f"the last good checkpoint is {list(saved.values())[-1]}; resume from it with lower learning rates"
-
     def _memory_mb(self) -> dict[str, float]:
         memory = {"process peak": peak_process_memory_mb()}
         if self.device.startswith("cuda"):
@@ -338,7 +322,7 @@ class MoegsTrainer(Trainer):
         """
         if step != self._saved_step:
             with self.train_lock:  # the viewer's thread switches the model's modes while it renders
-                self._check_parameters(step)
+                check_parameters(self.pipeline.named_parameters(), step, self.checkpoint_dir)
                 checkpoints.write_checkpoint(
                     self._state(step),
                     self.checkpoint_dir,

@@ -124,7 +124,7 @@ def test_missing_weights_are_named_once_and_recorded(
         assert f"put {file} into {tmp_path / 'checkpoints'}" in described
 
 
-def test_lpips_values_with_a_stand_in_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lpips_values_with_a_stand_in_backbone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The real network with random backbone weights: input range, reuse and device handling, without a download."""
     import torchvision.models
 
@@ -137,6 +137,9 @@ def test_lpips_values_with_a_stand_in_backbone(monkeypatch: pytest.MonkeyPatch) 
         return alexnet(weights=None)
 
     monkeypatch.setattr(torchvision.models, "alexnet", untrained)
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "alexnet-owt-7be5be79.pth").touch()  # present, so nothing is downloaded
     metric = LazyLpips("alex")
     first, second = (torch.from_numpy(image) for image in make_images(48, 64, noise=0.3))
     assert metric(first, first) == pytest.approx(0.0, abs=1e-7)

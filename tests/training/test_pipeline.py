@@ -94,7 +94,7 @@ def test_evaluation_rows_averages_and_protocol() -> None:
     protocol = results["protocol"]
     assert (protocol["split"], protocol["images"], protocol["resolution"]) == ("test", 6, [16, 12])
     assert protocol["cameras"] == ["cam02", "cam03"]
-    assert protocol["frames"] == [100, 101, 102, 103]
+    assert protocol["frames"] == {"first": 100, "last": 103, "distinct": 4}
     assert protocol["model"]["raster_backend"] == "toy"
     assert "data range 1" in protocol["metrics"]["psnr"]
     assert "brightness" in rows[0]  # the model's own metrics stay; equal names are the protocol's
@@ -214,3 +214,16 @@ def test_broken_rendering_is_named() -> None:
         pipeline.model.pixels[0, 0, 0] = float("nan")
     with pytest.raises(ValueError, match="found NaN or infinity"):
         pipeline.get_average_eval_image_metrics()
+
+
+def test_loading_is_strict() -> None:
+    pipeline = make_pipeline()
+    state = pipeline.state_dict()
+    state["_model.pixels"] = state["_model.pixels"] + 1
+    pipeline.load_pipeline(state, step=3)
+    assert torch.equal(pipeline.model.pixels, state["_model.pixels"])
+    missing = {key: value for key, value in state.items() if key != "_model.pixels"}
+    with pytest.raises(RuntimeError, match="pixels"):
+        pipeline.load_pipeline(missing, step=3)
+    with pytest.raises(RuntimeError, match=r"found 'other\.key'"):
+        pipeline.load_state_dict({**state, "other.key": torch.zeros(1)})

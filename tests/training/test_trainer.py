@@ -9,8 +9,8 @@ import torch
 import yaml
 
 from moegs_ns.training.checkpoints import find_checkpoint, list_checkpoints
+from moegs_ns.training.divergence import TrainingDivergedError
 from moegs_ns.training.run_record import read_run_record
-from moegs_ns.training.trainer import TrainingDivergedError
 from tests.training.inprocess import start_training, train_config
 from tests.training.toy import Killed, toy_config
 
@@ -76,6 +76,8 @@ def test_load_dir_takes_run_folder_checkpoint_folder_or_file(tmp_path: Path) -> 
     file = toy_config(tmp_path, 8, "c", load_checkpoint=find_checkpoint(run))
     for config in (folder, file):
         assert_equal_state(expected, load(train_config(config)))
+    config = yaml.load((tmp_path / "toy-scene/moegs-toy/a/config.yml").read_text(), Loader=yaml.Loader)
+    assert (config.load_dir, config.load_step, config.load_checkpoint) == (None, None, find_checkpoint(run))
     with pytest.raises(FileNotFoundError, match=r"step 4.*found steps"):
         train_config(toy_config(tmp_path, 8, "d", load_dir=run, load_step=4))
     with pytest.raises(FileNotFoundError, match="found none"):

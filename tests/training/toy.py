@@ -169,9 +169,7 @@ class ToyModel(Model):
 
     @staticmethod
     def _resize(module: "ToyModel", state: dict[str, Tensor], prefix: str, *_: Any) -> None:
-        # nerfstudio's pipeline loads its model twice, the second time from an empty dictionary.
-        if f"{prefix}points" in state:
-            module.points.data = torch.empty_like(state[f"{prefix}points"])
+        module.points.data = torch.empty_like(state[f"{prefix}points"])  # KeyError if the model were visited twice
 
     def get_param_groups(self) -> dict[str, list[Parameter]]:
         return {"pixels": [self.pixels], "points": [self.points]}
