@@ -89,8 +89,8 @@ def _rgb_converter() -> Callable[[VideoFrame], np.ndarray]:
 
     if not hasattr(Interpolation, "FULL_CHR_H_INP"):
         raise ImportError(
-            f"expected a PyAV that offers swscale's accuracy flags (18.1 is tested), found {av.__version__}; "
-            "run `pip install --upgrade av`"
+            f"expected PyAV 18 or newer, which offers swscale's accuracy flags, found {av.__version__}; run "
+            "`pip install --upgrade av`"
         )
     # Without the two FULL_CHR flags swscale halves the horizontal chroma resolution; without ACCURATE_RND it rounds
     # coarsely. Together they cost 13 dB against an exact conversion of 4:2:0 video.
