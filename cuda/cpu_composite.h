@@ -61,12 +61,12 @@ struct PixelCentres {
 // A Gaussian over the pixels of one block.
 struct Falloff {
     Floats dx, dy, e, value;  // value = exp(-sigma), or something far below 1/255 where sigma < 0
-    MOEGS_INLINE Falloff(const Record &r, const Floats &x, const Floats &y) {
-        dx = r.mean_x - x;
-        dy = r.mean_y - y;
-        e = dx - r.slope_x * dy;
-        const Floats form = r.a * (e * e) + r.d * (dy * dy);
-        value = exp2_of_minus(cap_and_reject_negative(form, 64.0f));
+    MOEGS_INLINE Falloff(const float *record, const Floats &x, const Floats &y) {
+        dx = record[kMeanX] - x;
+        dy = record[kMeanY] - y;
+        e = dx - record[kSlopeX] * dy;
+        const Floats form = record[kA] * (e * e) + record[kD] * (dy * dy);
+        value = exp2_of_minus(cap_nonnegative(form, 64.0f));
     }
 };
 
@@ -78,17 +78,17 @@ struct BlockTest {
         x = 4.0f * load<Floats>(kLaneX) + splat(float(tile.x0) + 0.5f);
         y = 4.0f * load<Floats>(kLaneY) + splat(float(tile.y0) + 0.5f);
     }
-    MOEGS_INLINE Ints touched(const Record &r) const {
-        const Floats high_x = r.mean_x - x, high_y = r.mean_y - y;
+    MOEGS_INLINE Ints touched(const float *record) const {
+        const Floats high_x = record[kMeanX] - x, high_y = record[kMeanY] - y;
         const Floats low_x = high_x - splat(3.0f), low_y = high_y - splat(3.0f);
         const Floats zero{};
         const Floats near_y = clamp(zero, low_y, high_y), near_x = clamp(zero, low_x, high_x);
-        const Floats e1 = clamp(r.slope_x * near_y, low_x, high_x) - r.slope_x * near_y;
-        const Floats best_y = clamp(r.slope_y * near_x, low_y, high_y);
-        const Floats e2 = near_x - r.slope_x * best_y;
-        const Floats form1 = r.a * (e1 * e1) + r.d * (near_y * near_y);
-        const Floats form2 = r.a * (e2 * e2) + r.d * (best_y * best_y);
-        return minimum(form1, form2) <= splat(r.reach);
+        const Floats e1 = clamp(record[kSlopeX] * near_y, low_x, high_x) - record[kSlopeX] * near_y;
+        const Floats best_y = clamp(record[kSlopeY] * near_x, low_y, high_y);
+        const Floats e2 = near_x - record[kSlopeX] * best_y;
+        const Floats form1 = record[kA] * (e1 * e1) + record[kD] * (near_y * near_y);
+        const Floats form2 = record[kA] * (e2 * e2) + record[kD] * (best_y * best_y);
+        return minimum(form1, form2) <= splat(record[kReach]);
     }
 };
 

@@ -37,7 +37,7 @@ void composite_tile_backward(const moegs_frame &frame, int64_t job, const Upstre
     const float *final_transmittance = frame.final_transmittance.data() + size_t(job) * kTilePixels;
     const int32_t *last = frame.last_entry.data() + size_t(job) * kTilePixels;
 
-    int32_t block_last[kBlocks], tile_last = -1;
+    alignas(64) int32_t block_last[kBlocks], tile_last = -1;
     for (int b = 0; b < kBlocks; ++b) {
         block_last[b] = -1;
         for (int i = 0; i < kLanes; ++i) block_last[b] = std::max(block_last[b], last[b * kLanes + i]);
@@ -70,19 +70,14 @@ void composite_tile_backward(const moegs_frame &frame, int64_t job, const Upstre
                 column[k * kLanes] = upstream.images[pixel * size_t(frame.channels) + size_t(k)];
         }
 
+    const Ints last_of_block = load<Ints>(block_last), lane_bits = load<Ints>(kLaneBit);
     constexpr int kFirstChannel = (Geometry ? int(kGeometrySums) : 0) + (Absolute ? 2 : 0);
     for (int32_t position = tile_last; position >= 0; --position) {
         const uint32_t entry = tile.begin + uint32_t(position);
-        uint32_t blocks = frame.entry_blocks[entry];
-        for (uint32_t rest = blocks; rest; rest &= rest - 1) {
-            const int b = __builtin_ctz(rest);
-            if (block_last[b] < position) blocks &= ~(1u << b);
-        }
+        const uint32_t blocks = frame.entry_blocks[entry] & movemask(splat(position) <= last_of_block, lane_bits);
         if (!blocks) continue;
-        const float *packed = frame.records.data() + size_t(frame.entry_rank[entry]) * size_t(stride);
-        Record record;
-        std::memcpy(&record, packed, sizeof(Record));
-        const float *values = packed + kRecordFloats;
+        const float *record = frame.records.data() + size_t(frame.entries[entry].gaussian) * size_t(stride);
+        const float *values = record + kRecordFloats;
 
         Floats sum[kFirstChannel + StaticChannels + 1];
         for (int k = 0; k < kFirstChannel + StaticChannels; ++k) sum[k] = Floats{};
@@ -90,9 +85,9 @@ void composite_tile_backward(const moegs_frame &frame, int64_t job, const Upstre
         for (uint32_t rest = blocks; rest; rest &= rest - 1) {
             const int b = __builtin_ctz(rest);
             const Falloff falloff(record, centres.x[b % 4], centres.y[b / 4]);
-            const Floats unclipped = record.opacity * falloff.value;
+            const Floats unclipped = record[kOpacity] * falloff.value;
             const Ints blended = (unclipped >= splat(kMinAlpha)) & (splat(position) <= load<Ints>(last + b * kLanes));
-            const Floats alpha = keep_if(blended, minimum(unclipped, splat(kMaxAlpha)));
+            const Floats alpha = keep_if(blended, cap_nonnegative(unclipped, kMaxAlpha));
             const Floats t = load<Floats>(transmittance + b * kLanes) / (1.0f - alpha);
             store(transmittance + b * kLanes, t);
             const Floats weight = alpha * t;
@@ -114,9 +109,9 @@ void composite_tile_backward(const moegs_frame &frame, int64_t job, const Upstre
                 sum[kSumYY] = sum[kSumYY] + sy * falloff.dy;
                 if (Absolute) {
                     // |dL/dmean| per pixel: a e and -slope_x a e + d dy, up to the common scale.
-                    const Floats ae = record.a * se;
+                    const Floats ae = record[kA] * se;
                     sum[kGeometrySums] = sum[kGeometrySums] + absolute(ae);
-                    sum[kGeometrySums + 1] = sum[kGeometrySums + 1] + absolute(record.d * sy - record.slope_x * ae);
+                    sum[kGeometrySums + 1] = sum[kGeometrySums + 1] + absolute(record[kD] * sy - record[kSlopeX] * ae);
                 }
             }
             if (StaticChannels) {
@@ -127,7 +122,7 @@ void composite_tile_backward(const moegs_frame &frame, int64_t job, const Upstre
             }
         }
 
-        const uint32_t row = frame.entry_row[entry];
+        const uint32_t row = frame.entries[entry].row;
         float *out = rows + size_t(row) * size_t(row_floats);
         row_written[row] = 1;
         if constexpr (StaticChannels > 0) {
@@ -154,27 +149,32 @@ struct Gradients {
 };
 
 // Adds a Gaussian's rows and turns the moments into gradients; `total` is scratch of one row.
-inline void finish_gaussian(const moegs_frame &frame, const RowLayout &layout, int64_t rank, const float *rows,
+inline void finish_gaussian(const moegs_frame &frame, const RowLayout &layout, int64_t g, const float *rows,
                             const uint8_t *row_written, Floats *total, const Gradients &out) {
     const int vectors = layout.floats / kLanes;
+    const Placement place = frame.placements[size_t(g)];
+    const uint32_t end = place.first_row + place.tiles();
     for (int v = 0; v < vectors; ++v) total[v] = Floats{};
-    for (uint32_t row = frame.first_row[size_t(rank)]; row < frame.first_row[size_t(rank) + 1]; ++row)
-        if (row_written[row])
-            for (int v = 0; v < vectors; ++v)
-                total[v] = total[v] + load<Floats>(rows + size_t(row) * size_t(layout.floats) + size_t(v * kLanes));
+    bool any_row = false;
+    for (uint32_t row = place.first_row; row < end; ++row) {
+        if (!row_written[row]) continue;
+        any_row = true;
+        for (int v = 0; v < vectors; ++v)
+            total[v] = total[v] + load<Floats>(rows + size_t(row) * size_t(layout.floats) + size_t(v * kLanes));
+    }
     const float *sums = reinterpret_cast<const float *>(total);
-    const size_t g = size_t(frame.gaussian_of_rank[size_t(rank)]);
     if (layout.geometry) {
-        Record record;
-        std::memcpy(&record, frame.records.data() + size_t(rank) * size_t(frame.stride), sizeof(Record));
-        const float a = record.a / kHalfLog2E, d = record.d / kHalfLog2E;  // conic.x and det / conic.x
+        // conic.x, det / conic.x and so on; the record of a Gaussian that reached no pixel may be unset.
+        static const float kNone[kRecordFloats] = {0, 0, 0, 0, 0, 1, 0, 0};
+        const float *record = any_row ? frame.records.data() + g * frame.stride : kNone;
+        const float a = record[kA] / kHalfLog2E, d = record[kD] / kHalfLog2E;
         const float v_x = a * sums[layout.slot(kSumE)];
         out.means2d[2 * g] = v_x;
-        out.means2d[2 * g + 1] = d * sums[layout.slot(kSumY)] - record.slope_x * v_x;
+        out.means2d[2 * g + 1] = d * sums[layout.slot(kSumY)] - record[kSlopeX] * v_x;
         out.conics[3 * g] = 0.5f * sums[layout.slot(kSumXX)];
         out.conics[3 * g + 1] = sums[layout.slot(kSumXY)];
         out.conics[3 * g + 2] = 0.5f * sums[layout.slot(kSumYY)];
-        out.opacities[g] = -sums[layout.slot(kSumOne)] / record.opacity;
+        out.opacities[g] = -sums[layout.slot(kSumOne)] / record[kOpacity];
         if (layout.absolute) {
             out.abs_means2d[2 * g] = sums[layout.slot(kGeometrySums)] / kHalfLog2E;
             out.abs_means2d[2 * g + 1] = sums[layout.slot(kGeometrySums + 1)] / kHalfLog2E;
@@ -182,7 +182,7 @@ inline void finish_gaussian(const moegs_frame &frame, const RowLayout &layout, i
     }
     if (out.values)
         for (int k = 0; k < frame.channels; ++k)
-            out.values[g * size_t(frame.channels) + size_t(k)] = sums[layout.slot(layout.geometry + layout.absolute + k)];
+            out.values[g * frame.channels + k] = sums[layout.slot(layout.geometry + layout.absolute + k)];
 }
 
 }  // namespace moegs

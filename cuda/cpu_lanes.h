@@ -127,9 +127,9 @@ MOEGS_INLINE uint32_t movemask(const Ints &mask, const Ints &lane_bits) {
     return uint32_t(folded) | uint32_t(folded >> 32);
 }
 
-// Caps a number that must be non-negative: values below zero and NaN become `cap` too. Non-negative floats order like
+// min(x, cap) of a number that must be non-negative: values below zero and NaN become `cap` too. Non-negative floats order like
 // their bit patterns, and a set sign bit or NaN makes an unsigned pattern larger than any finite cap.
-MOEGS_INLINE Floats cap_and_reject_negative(const Floats &x, float cap) {
+MOEGS_INLINE Floats cap_nonnegative(const Floats &x, float cap) {
     const uint32_t limit = bits_as<uint32_t>(cap);
     Floats r;
     for (int i = 0; i < kParts; ++i) {
@@ -139,19 +139,17 @@ MOEGS_INLINE Floats cap_and_reject_negative(const Floats &x, float cap) {
     return r;
 }
 
-// 2^-s for s in [0, 120], exactly 1 at 0: nearest integer by the large-number trick, a minimax polynomial of 2^f on
-// [-1/2, 1/2] with constant term 1 (relative error 2e-9 before rounding), the exponent added to the bits.
+// 2^-s for s in [0, 120], exactly 1 at 0: nearest integer by the large-number trick, a minimax polynomial of 2^-f on
+// [-1/2, 1/2] with constant term 1 (relative error 9e-8, as much as rounding adds), the exponent added to the bits.
 MOEGS_INLINE Floats exp2_of_minus(const Floats &s) {
     const float shifter = 12582912.0f;  // 1.5 * 2^23: its low mantissa bits count units
     const Floats shifted = shifter - s;
-    const Floats whole = shifted - splat(shifter);
-    const Floats f = (0.0f - s) - whole;
-    Floats p = splat(1.535336196e-4f);
-    p = p * f + splat(1.339887472e-3f);
-    p = p * f + splat(9.618437360e-3f);
-    p = p * f + splat(5.550332470e-2f);
-    p = p * f + splat(2.402264791e-1f);
-    p = p * f + splat(6.931472029e-1f);
+    const Floats f = s + (shifted - splat(shifter));
+    Floats p = splat(-1.326472689e-3f);
+    p = p * f + splat(9.671512910e-3f);
+    p = p * f + splat(-5.550733747e-2f);
+    p = p * f + splat(2.402224208e-1f);
+    p = p * f + splat(-6.931469776e-1f);
     p = p * f + splat(1.0f);
     Floats r;
     for (int i = 0; i < kParts; ++i)

@@ -57,12 +57,13 @@ void on_each_worker(int threads, const Body &unguarded) {
     if (out_of_memory) throw std::bad_alloc();
 }
 
+inline int64_t range_begin(int64_t count, int threads, int worker) { return count * worker / threads; }
+
 // Splits [0, count) into `threads` contiguous ranges of nearly equal size and runs body(worker, begin, end).
 template <class Body>
 void on_ranges(int64_t count, int threads, const Body &body) {
     on_each_worker(threads, [&](int worker) {
-        const int64_t begin = count * worker / threads, end = count * (worker + 1) / threads;
-        body(worker, begin, end);
+        body(worker, range_begin(count, threads, worker), range_begin(count, threads, worker + 1));
     });
 }
 

@@ -5,7 +5,7 @@
 
 #include "cpu_composite_backward.h"
 #include "cpu_composite_forward.h"
-#include "cpu_frame.h"
+#include "cpu_binning.h"
 #include "cpu_projection.h"
 
 using namespace moegs;
@@ -105,7 +105,7 @@ int32_t moegs_composite_forward(int64_t count, int32_t channels, int32_t num_exp
         const SceneInput input{means2d, conics, opacities, values, depths, radii, expert_ids};
         const int32_t status = bin_gaussians(*f, input, threads);
         if (status != MOEGS_OK) return status;
-        f->entry_blocks = Array<uint16_t>(size_t(f->entries));
+        f->entry_blocks = Array<uint16_t>(size_t(f->num_entries));
         if (frame) {
             f->final_transmittance = Array<float>(size_t(f->jobs()) * kTilePixels);
             f->last_entry = Array<int32_t>(size_t(f->jobs()) * kTilePixels);
@@ -127,9 +127,9 @@ int32_t moegs_composite_backward(const moegs_frame *frame, int32_t threads, cons
         const moegs_frame &f = *frame;
         const bool geometry = v_means2d != nullptr, with_absolute = geometry && v_abs_means2d != nullptr;
         const RowLayout layout(f, geometry, with_absolute);
-        Array<float> rows{size_t(f.entries) * size_t(layout.floats)};
-        Array<uint8_t> row_written{size_t(f.entries)};
-        std::memset(row_written.data(), 0, size_t(f.entries));
+        Array<float> rows{size_t(f.num_entries) * size_t(layout.floats)};
+        Array<uint8_t> row_written{size_t(f.num_entries)};
+        std::memset(row_written.data(), 0, size_t(f.num_entries));
         const Upstream upstream{v_images, v_alphas};
         const BackwardTile tile = kBackward[specialisation(f.channels)][geometry + with_absolute];
         on_tasks(f.jobs(), threads, [&](int64_t job) {
@@ -137,28 +137,18 @@ int32_t moegs_composite_backward(const moegs_frame *frame, int32_t threads, cons
         });
 
         const Gradients out{v_means2d, v_conics, v_opacities, v_values, v_abs_means2d};
-        const auto clear = [&](float *array, int columns, int64_t begin, int64_t end) {
-            if (array) std::fill(array + begin * columns, array + end * columns, 0.0f);
-        };
-        on_ranges(f.count, threads, [&](int, int64_t begin, int64_t end) {
-            clear(v_means2d, 2, begin, end);
-            clear(v_conics, 3, begin, end);
-            clear(v_opacities, 1, begin, end);
-            clear(v_values, f.channels, begin, end);
-            clear(v_abs_means2d, 2, begin, end);
-        });
         const int vectors = layout.floats / kLanes;
         Array<Floats> totals{size_t(threads * vectors)};
-        on_ranges(f.visible, threads, [&](int worker, int64_t begin, int64_t end) {
-            for (int64_t rank = begin; rank < end; ++rank)
-                finish_gaussian(f, layout, rank, rows.data(), row_written.data(),
+        on_ranges(f.count, threads, [&](int worker, int64_t begin, int64_t end) {
+            for (int64_t g = begin; g < end; ++g)
+                finish_gaussian(f, layout, g, rows.data(), row_written.data(),
                                 totals.data() + size_t(worker * vectors), out);
         });
         return MOEGS_OK;
     });
 }
 
-int64_t moegs_frame_intersections(const moegs_frame *frame) { return frame->entries; }
+int64_t moegs_frame_intersections(const moegs_frame *frame) { return frame->num_entries; }
 
 void moegs_frame_free(moegs_frame *frame) { delete frame; }
 

@@ -168,8 +168,8 @@ def _compile_into(folder: Path, compiler: Sequence[str]) -> Build:
         )
         record = Path(scratch) / _RECORD
         record.write_text(json.dumps(asdict(build), indent=2) + "\n")
-        os.replace(fresh, folder / _LIBRARY)
-        os.replace(record, folder / _RECORD)
+        fresh.replace(folder / _LIBRARY)
+        record.replace(folder / _RECORD)
     return build
 
 
