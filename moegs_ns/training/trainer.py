@@ -63,12 +63,13 @@ class MoegsTrainerConfig(TrainerConfig):
             if getattr(self, name) is not None:
                 setattr(self, name, _absolute(getattr(self, name)))
         datamanager: Any = self.pipeline.datamanager
-        for part in (datamanager, getattr(datamanager, "dataparser", None), self.pipeline.model):
-            if part is None:
-                continue
-            if getattr(part, "data", None) is not None:
-                part.data = _absolute(part.data)
-            if hasattr(part, "make_paths_absolute"):
+        dataparser: Any = getattr(datamanager, "dataparser", None)
+        # The datamanager's path, when given, replaces the data parser's.
+        holder = dataparser if getattr(datamanager, "data", None) is None else datamanager
+        if getattr(holder, "data", None) is not None:
+            holder.data = _absolute(holder.data)
+        for part in (datamanager, dataparser, self.pipeline.model):
+            if part is not None and hasattr(part, "make_paths_absolute"):
                 part.make_paths_absolute()
 
     def get_base_dir(self) -> Path:

@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -123,6 +124,20 @@ def test_a_relative_data_folder_names_the_experiment(tmp_path: Path, monkeypatch
     config = toy_config(tmp_path, 2)
     config.pipeline.datamanager.data = Path()
     assert config.get_base_dir() == tmp_path / tmp_path.stem / "moegs-toy" / "run"
+
+
+def test_the_data_parsers_path_counts_where_the_datamanager_has_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = toy_config(tmp_path, 2)
+    datamanager = config.pipeline.datamanager
+    datamanager.dataparser = SimpleNamespace(data=Path())
+    config.make_paths_absolute()
+    assert datamanager.dataparser.data == Path()
+    datamanager.data = None
+    config.make_paths_absolute()
+    assert datamanager.dataparser.data == tmp_path
 
 
 def test_learning_rates_are_scaled_once_and_recorded(tmp_path: Path) -> None:
