@@ -1,8 +1,10 @@
 // EWA projection of 3D Gaussians to the image plane and its gradient, sixteen Gaussians at a time.
 //
-// The 2D covariance is formed from its factor: with V = R_view R_quat diag(scale) and the Jacobian J of the pinhole
-// projection, P = J V is 2x3 and cov = P P^T. Its determinant is the sum of the squared 2x2 minors of P
-// (Cauchy-Binet), and det(cov + eps I) = det cov + eps tr cov + eps^2: no cancellation, however thin the Gaussian.
+// With J the Jacobian of the pinhole projection and U = J R_view R_quat (2x3, columns U_k: the Gaussian's axes on the
+// screen), cov = sum_k scale_k^2 U_k U_k^T. Its determinant is the sum of scale_j^2 scale_k^2 (U_j x U_k)^2 over pairs
+// of axes (Cauchy-Binet), and det(cov + eps I) = det cov + eps tr cov + eps^2: nothing cancels, however thin the
+// Gaussian. The gradient with G = dL/dcov needs only H = U^T G U: dL/dscale_k = 2 scale_k H_kk, and a rotation of the
+// Gaussian about its own axis l (j, k the other two) has derivative 2 (scale_j^2 - scale_k^2) H_jk.
 #pragma once
 
 #include <algorithm>
@@ -58,9 +60,10 @@ struct ProjectionLanes {
     Floats x, y, z, inv_z;                      // camera space
     Floats clipped_x, clipped_y;                // where J is evaluated (gsplat limits the view angle there)
     Ints free_x, free_y;                        // lanes not limited
-    Floats quat[4], inv_norm, rotation[3][3];   // unit quaternion wxyz, its rotation
-    Floats scale[3], view[3][3];                // V = R_view R_quat diag(scale)
-    Floats j00, j02, j11, j12, factor[2][3];    // Jacobian, P = J V
+    Floats quat[4], inv_norm, axes[3][3];       // unit quaternion wxyz; R_view R_quat
+    Floats variance[3], scale[3];
+    Floats j00, j02, j11, j12;                  // Jacobian
+    Floats ux[3], uy[3], cross[3];              // U; cross[l] = U_j x U_k for (j, k, l) cyclic
     Floats c00, c01, c11, det;                  // covariance with eps2d on its diagonal
     Floats det_sharp;                           // determinant before eps2d
 
@@ -79,19 +82,19 @@ struct ProjectionLanes {
         inv_norm = splat(1.0f) / maximum(norm, splat(1e-12f));
         for (int k = 0; k < 4; ++k) quat[k] = q[k] * inv_norm;
         const Floats &w = quat[0], &i = quat[1], &j = quat[2], &k = quat[3];
-        rotation[0][0] = 1.0f - 2.0f * (j * j + k * k);
-        rotation[0][1] = 2.0f * (i * j - w * k);
-        rotation[0][2] = 2.0f * (i * k + w * j);
-        rotation[1][0] = 2.0f * (i * j + w * k);
-        rotation[1][1] = 1.0f - 2.0f * (i * i + k * k);
-        rotation[1][2] = 2.0f * (j * k - w * i);
-        rotation[2][0] = 2.0f * (i * k - w * j);
-        rotation[2][1] = 2.0f * (j * k + w * i);
-        rotation[2][2] = 1.0f - 2.0f * (i * i + j * j);
+        Floats r[3][3];
+        r[0][0] = 1.0f - 2.0f * (j * j + k * k);
+        r[0][1] = 2.0f * (i * j - w * k);
+        r[0][2] = 2.0f * (i * k + w * j);
+        r[1][0] = 2.0f * (i * j + w * k);
+        r[1][1] = 1.0f - 2.0f * (i * i + k * k);
+        r[1][2] = 2.0f * (j * k - w * i);
+        r[2][0] = 2.0f * (i * k - w * j);
+        r[2][1] = 2.0f * (j * k + w * i);
+        r[2][2] = 1.0f - 2.0f * (i * i + j * j);
         for (int row = 0; row < 3; ++row)
             for (int col = 0; col < 3; ++col)
-                view[row][col] = (m[4 * row] * rotation[0][col] + m[4 * row + 1] * rotation[1][col] +
-                                  m[4 * row + 2] * rotation[2][col]) * scale[col];
+                axes[row][col] = m[4 * row] * r[0][col] + m[4 * row + 1] * r[1][col] + m[4 * row + 2] * r[2][col];
 
         const float fx = camera.intrinsics[0], fy = camera.intrinsics[4];
         const float cx = camera.intrinsics[2], cy = camera.intrinsics[5];
@@ -108,17 +111,20 @@ struct ProjectionLanes {
         j11 = fy * inv_z;
         j02 = (0.0f - j00) * clipped_x * inv_z;
         j12 = (0.0f - j11) * clipped_y * inv_z;
-        for (int col = 0; col < 3; ++col) {
-            factor[0][col] = j00 * view[0][col] + j02 * view[2][col];
-            factor[1][col] = j11 * view[1][col] + j12 * view[2][col];
+        c00 = c01 = c11 = det_sharp = Floats{};
+        for (int n = 0; n < 3; ++n) {
+            ux[n] = j00 * axes[0][n] + j02 * axes[2][n];
+            uy[n] = j11 * axes[1][n] + j12 * axes[2][n];
+            variance[n] = scale[n] * scale[n];
+            c00 = c00 + variance[n] * ux[n] * ux[n];
+            c01 = c01 + variance[n] * ux[n] * uy[n];
+            c11 = c11 + variance[n] * uy[n] * uy[n];
         }
-        const Floats *p = factor[0], *r = factor[1];
-        c00 = p[0] * p[0] + p[1] * p[1] + p[2] * p[2];
-        c01 = p[0] * r[0] + p[1] * r[1] + p[2] * r[2];
-        c11 = r[0] * r[0] + r[1] * r[1] + r[2] * r[2];
-        const Floats minor_a = p[0] * r[1] - p[1] * r[0], minor_b = p[0] * r[2] - p[2] * r[0],
-                     minor_c = p[1] * r[2] - p[2] * r[1];
-        det_sharp = minor_a * minor_a + minor_b * minor_b + minor_c * minor_c;
+        for (int l = 0; l < 3; ++l) {
+            const int first = (l + 1) % 3, second = (l + 2) % 3;
+            cross[l] = ux[first] * uy[second] - ux[second] * uy[first];
+            det_sharp = det_sharp + (variance[first] * cross[l]) * (variance[second] * cross[l]);
+        }
         det = det_sharp + camera.eps2d * (c00 + c11 + splat(camera.eps2d));
         c00 = c00 + splat(camera.eps2d);
         c11 = c11 + splat(camera.eps2d);
@@ -183,39 +189,44 @@ inline void project_backward_lanes(const float *means, const float *quats, const
     if (v_depths) load_rows<1>(v_depths, count, &v_depth);
     if (v_conics) load_rows<3>(v_conics, count, v_conic);
 
-    // Inverse of the covariance: dL/dcov = -Q (dL/dQ) Q with the symmetric Q = [[a, b], [b, c]].
+    // With Q = cov^-1, G = dL/dcov = -Q (dL/dQ) Q. W = Q U comes from the adjugate, again without cancellation.
     const Floats inv_det = splat(1.0f) / g.det;
     const Floats a = g.c11 * inv_det, b = (0.0f - g.c01) * inv_det, c = g.c00 * inv_det;
-    const Floats h = 0.5f * v_conic[1];
-    const Floats s00 = v_conic[0] * a + h * b, s01 = v_conic[0] * b + h * c;
-    const Floats s10 = h * a + v_conic[2] * b, s11 = h * b + v_conic[2] * c;
-    Floats v_c00 = 0.0f - (a * s00 + b * s10);
-    Floats v_c01 = 0.0f - (a * s01 + b * s11);
-    Floats v_c11 = 0.0f - (b * s01 + c * s11);
+    Floats wx[3], wy[3];
+    for (int n = 0; n < 3; ++n) {
+        const int next = (n + 1) % 3, previous = (n + 2) % 3;
+        const Floats from_next = g.variance[next] * g.cross[previous];  // cross[previous] = U_n x U_next
+        const Floats from_previous = g.variance[previous] * g.cross[next];  // cross[next] = U_previous x U_n
+        wx[n] = inv_det * (camera.eps2d * g.ux[n] + from_next * g.uy[next] - from_previous * g.uy[previous]);
+        wy[n] = inv_det * (camera.eps2d * g.uy[n] - from_next * g.ux[next] + from_previous * g.ux[previous]);
+    }
+    // Antialiasing: dL/dcov += v_square ((1 - shrink^2) Q - eps2d / det I), shrink^2 = det_sharp / det.
+    Floats lost{}, blur{};
     if (v_compensations && camera.antialiased) {
         Floats v_shrink;
         load_rows<1>(v_compensations, count, &v_shrink);
         const Floats shrink = square_root(g.det_sharp * inv_det);
         const Floats v_square = 0.5f * v_shrink / (shrink + splat(1e-6f));
-        const Floats lost = (g.det - g.det_sharp) * inv_det, blur = camera.eps2d * inv_det;
-        v_c00 = v_c00 + v_square * (lost * a - blur);
-        v_c01 = v_c01 + v_square * (lost * b);
-        v_c11 = v_c11 + v_square * (lost * c - blur);
+        lost = v_square * (g.det - g.det_sharp) * inv_det;
+        blur = camera.eps2d * (v_square * inv_det);
     }
 
-    // cov = P P^T, P = J V.
-    Floats v_factor[2][3], v_view[3][3];
+    Floats h[3][3];  // H = U^T G U, upper triangle
     Floats v_j00{}, v_j02{}, v_j11{}, v_j12{};
-    for (int k = 0; k < 3; ++k) {
-        v_factor[0][k] = 2.0f * (v_c00 * g.factor[0][k] + v_c01 * g.factor[1][k]);
-        v_factor[1][k] = 2.0f * (v_c01 * g.factor[0][k] + v_c11 * g.factor[1][k]);
-        v_view[0][k] = g.j00 * v_factor[0][k];
-        v_view[1][k] = g.j11 * v_factor[1][k];
-        v_view[2][k] = g.j02 * v_factor[0][k] + g.j12 * v_factor[1][k];
-        v_j00 = v_j00 + v_factor[0][k] * g.view[0][k];
-        v_j02 = v_j02 + v_factor[0][k] * g.view[2][k];
-        v_j11 = v_j11 + v_factor[1][k] * g.view[1][k];
-        v_j12 = v_j12 + v_factor[1][k] * g.view[2][k];
+    for (int n = 0; n < 3; ++n) {
+        const Floats half = 0.5f * v_conic[1];
+        const Floats gx = v_conic[0] * wx[n] + half * wy[n], gy = half * wx[n] + v_conic[2] * wy[n];
+        for (int k = n; k < 3; ++k)
+            h[n][k] = lost * (wx[n] * g.ux[k] + wy[n] * g.uy[k]) - blur * (g.ux[n] * g.ux[k] + g.uy[n] * g.uy[k]) -
+                      (wx[k] * gx + wy[k] * gy);
+        // dL/dU_n = 2 variance_n G U_n, and U_n = J axes_n.
+        const Floats weight = 2.0f * g.variance[n];
+        const Floats v_ux = weight * (lost * wx[n] - blur * g.ux[n] - (a * gx + b * gy));
+        const Floats v_uy = weight * (lost * wy[n] - blur * g.uy[n] - (b * gx + c * gy));
+        v_j00 = v_j00 + v_ux * g.axes[0][n];
+        v_j02 = v_j02 + v_ux * g.axes[2][n];
+        v_j11 = v_j11 + v_uy * g.axes[1][n];
+        v_j12 = v_j12 + v_uy * g.axes[2][n];
     }
 
     // Camera-space mean: through the pixel position, through J (j02 = -fx x / z^2, or -fx limit / z where the view
@@ -230,31 +241,22 @@ inline void project_backward_lanes(const float *means, const float *quats, const
 
     const Ints kept = load<Ints>(radius) > Ints{};
     const float *m = camera.viewmat;
-    Floats v_mean[3], v_scale[3], v_rotation[3][3], v_quat[4];
-    for (int k = 0; k < 3; ++k) v_mean[k] = keep_if(kept, m[k] * v_x + m[4 + k] * v_y + m[8 + k] * v_z);
-
-    // V = R_view R_quat diag(scale).
-    for (int col = 0; col < 3; ++col) {
-        v_scale[col] = Floats{};
-        for (int row = 0; row < 3; ++row) {
-            const Floats v_scaled = m[row] * v_view[0][col] + m[4 + row] * v_view[1][col] + m[8 + row] * v_view[2][col];
-            v_scale[col] = v_scale[col] + g.rotation[row][col] * v_scaled;
-            v_rotation[row][col] = v_scaled * g.scale[col];
-        }
-        v_scale[col] = keep_if(kept, v_scale[col]);
+    Floats v_mean[3], v_scale[3], v_quat[4];
+    for (int k = 0; k < 3; ++k) {
+        v_mean[k] = keep_if(kept, m[k] * v_x + m[4 + k] * v_y + m[8 + k] * v_z);
+        v_scale[k] = keep_if(kept, 2.0f * g.scale[k] * h[k][k]);
     }
-
-    // Rotation to unit quaternion to raw quaternion. d = antisymmetric part, s = symmetric part.
-    const auto &r = v_rotation;
+    // Derivatives of rotations about the own axes, and dL/dq = 2 q (0, torque) / |q|: a unit quaternion moves by
+    // dq = q (0, angle / 2), and changing its length changes nothing.
+    const Floats torque_x = 2.0f * (g.variance[1] - g.variance[2]) * h[1][2];
+    const Floats torque_y = 2.0f * (g.variance[2] - g.variance[0]) * h[0][2];
+    const Floats torque_z = 2.0f * (g.variance[0] - g.variance[1]) * h[0][1];
     const Floats &w = g.quat[0], &i = g.quat[1], &j = g.quat[2], &k = g.quat[3];
-    const Floats d0 = r[2][1] - r[1][2], d1 = r[0][2] - r[2][0], d2 = r[1][0] - r[0][1];
-    const Floats s0 = r[2][1] + r[1][2], s1 = r[0][2] + r[2][0], s2 = r[1][0] + r[0][1];
-    v_quat[0] = 2.0f * (i * d0 + j * d1 + k * d2);
-    v_quat[1] = 2.0f * (w * d0 + j * s2 + k * s1 - 2.0f * i * (r[1][1] + r[2][2]));
-    v_quat[2] = 2.0f * (w * d1 + i * s2 + k * s0 - 2.0f * j * (r[0][0] + r[2][2]));
-    v_quat[3] = 2.0f * (w * d2 + i * s1 + j * s0 - 2.0f * k * (r[0][0] + r[1][1]));
-    const Floats along = v_quat[0] * w + v_quat[1] * i + v_quat[2] * j + v_quat[3] * k;
-    for (int n = 0; n < 4; ++n) v_quat[n] = keep_if(kept, (v_quat[n] - along * g.quat[n]) * g.inv_norm);
+    v_quat[0] = 0.0f - (i * torque_x + j * torque_y + k * torque_z);
+    v_quat[1] = w * torque_x + j * torque_z - k * torque_y;
+    v_quat[2] = w * torque_y + k * torque_x - i * torque_z;
+    v_quat[3] = w * torque_z + i * torque_y - j * torque_x;
+    for (int n = 0; n < 4; ++n) v_quat[n] = keep_if(kept, 2.0f * v_quat[n] * g.inv_norm);
 
     store_rows<3>(v_means, count, v_mean);
     store_rows<4>(v_quats, count, v_quat);
