@@ -1,14 +1,16 @@
 """Every ``ns-train`` method, built from the experts' registry: the front door nerfstudio's entry points name."""
 
-import torch
-from nerfstudio.configs.base_config import MachineConfig
+from typing import Any
+
+from nerfstudio.models.base_model import ModelConfig
 from nerfstudio.plugins.types import MethodSpecification
 
 from moegs_ns import compat
-from moegs_ns.experts.recipes import Recipe
+from moegs_ns.experts.recipes import Recipe, load_recipe
 from moegs_ns.experts.registry import EXPERTS
+from moegs_ns.router.mixture import MixtureModelConfig
 from moegs_ns.scene.datamanager import DynamicDataManagerConfig
-from moegs_ns.training.optimizers import AdamConfig
+from moegs_ns.training.optimizers import AdamConfig, RAdamConfig
 from moegs_ns.training.pipeline import MoegsPipelineConfig
 from moegs_ns.training.schedulers import LogLinearDecayConfig
 from moegs_ns.training.trainer import default_trainer_config
@@ -16,34 +18,53 @@ from moegs_ns.training.trainer import default_trainer_config
 compat.apply()
 
 
-def optimizer_groups(recipe: Recipe) -> dict[str, dict]:
+def _optimizer_groups(recipe: Recipe, optimizer: type[AdamConfig] | type[RAdamConfig]) -> dict[str, dict[str, Any]]:
     """nerfstudio's optimizer groups with a recipe's numbers."""
     return {
         group: {
-            "optimizer": AdamConfig(lr=numbers.lr, eps=1e-15),
+            "optimizer": optimizer(lr=numbers.lr),
             "scheduler": None if numbers.lr_final is None else LogLinearDecayConfig(**recipe.schedule(group)),
         }
         for group, numbers in recipe.optimizers.items()
     }
 
 
+def _method(
+    name: str,
+    recipe: Recipe,
+    model: ModelConfig,
+    optimizer: type[AdamConfig] | type[RAdamConfig],
+    description: str,
+) -> MethodSpecification:
+    return MethodSpecification(
+        config=default_trainer_config(
+            method_name=f"moegs-{name}",
+            pipeline=MoegsPipelineConfig(
+                datamanager=DynamicDataManagerConfig(
+                    cameras_per_step=recipe.cameras_per_step, same_instant=recipe.same_instant
+                ),
+                model=model,
+            ),
+            optimizers=_optimizer_groups(recipe, optimizer),
+            max_num_iterations=recipe.steps,
+        ),
+        description=description,
+    )
+
+
 def expert_method(name: str) -> MethodSpecification:
     """The method ``moegs-<name>`` that trains one expert with its paper's recipe."""
     family = EXPERTS[name]
-    recipe = family.recipe
-    config = default_trainer_config(
-        method_name=f"moegs-{name}",
-        pipeline=MoegsPipelineConfig(
-            datamanager=DynamicDataManagerConfig(
-                cameras_per_step=recipe.cameras_per_step, same_instant=recipe.same_instant
-            ),
-            model=family.model_config(),
-        ),
-        optimizers=optimizer_groups(recipe),
-        max_num_iterations=recipe.steps,
-    )
-    config.machine = MachineConfig(device_type="cuda" if torch.cuda.is_available() else "cpu")
-    return MethodSpecification(config=config, description=family.description)
+    return _method(name, family.recipe, family.model_config(), AdamConfig, family.description)
+
+
+def router_method() -> MethodSpecification:
+    """The method ``moegs-router`` that trains a router on frozen experts."""
+    recipe = load_recipe("router")
+    model = MixtureModelConfig(**recipe.model)
+    return _method("router", recipe, model, RAdamConfig, "MoE-GS: a volume-aware pixel router over frozen experts")
 
 
 moegs_stg = expert_method("stg")
+moegs_4dgaussians = expert_method("4dgaussians")
+moegs_router = router_method()

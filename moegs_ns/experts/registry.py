@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from moegs_ns.experts.base import ExpertModelConfig
+from moegs_ns.experts.four_d_gaussians import FourDGaussiansModelConfig
 from moegs_ns.experts.recipes import Recipe, load_recipe
 from moegs_ns.experts.stg import STGModelConfig
 
@@ -59,6 +60,11 @@ EXPERTS: dict[str, ExpertFamily] = {
             name="stg",
             config=STGModelConfig,
             description="STG, Spacetime Gaussians with a spherical-harmonics head (Li et al., CVPR 2024)",
+        ),
+        ExpertFamily(
+            name="4dgaussians",
+            config=FourDGaussiansModelConfig,
+            description="4DGaussians, canonical Gaussians deformed by a HexPlane field (Wu et al., CVPR 2024)",
         ),
     )
 }

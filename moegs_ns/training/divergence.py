@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from moegs_ns.training.checkpoints import list_checkpoints
+from moegs_ns.runs.checkpoints import list_checkpoints
 
 
 class TrainingDivergedError(RuntimeError):

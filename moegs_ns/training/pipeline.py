@@ -15,9 +15,11 @@ from nerfstudio.utils import profiler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor
 
-from moegs_ns.reporting.metrics import MetricsProtocol
+from moegs_ns.reporting.ensembles import reference_pictures
+from moegs_ns.reporting.metrics import MetricsProtocol, as_float_image
 from moegs_ns.training.random_state import preserved_random_state
 from moegs_ns.training.render_meter import RenderMeter
+from moegs_ns.viewer.timeline import Timeline
 
 
 @dataclass
@@ -55,6 +57,9 @@ class MoegsPipeline(VanillaPipeline):
             )
         super().__init__(config, device, test_mode, world_size, local_rank, grad_scaler)
         self._metrics = MetricsProtocol(lpips=tuple(config.lpips))
+        num_frames = int(_metadata_of(self.datamanager.train_dataset).get("num_frames", 1))
+        for name, element in Timeline(num_frames).elements().items():
+            setattr(self, name, element)  # nerfstudio's viewer shows the elements it finds among our attributes
         self._loaded_step: int | None = None
 
     def load_pipeline(self, loaded_state: dict[str, Any], step: int) -> None:
@@ -88,7 +93,8 @@ class MoegsPipeline(VanillaPipeline):
 
         Returns:
             The outputs of the last camera; the losses, each the mean over the step's cameras (a loss that some
-            cameras lack counts as 0 there); the metrics, each the mean over the cameras that have it.
+            cameras lack counts as 0 there), and the model's ``step_losses``, which belong to no camera; the metrics,
+            each the mean over the cameras that have it.
         """
         outputs: dict[str, Tensor] = {}
         all_losses, all_metrics = [], []
@@ -97,7 +103,8 @@ class MoegsPipeline(VanillaPipeline):
             metrics = self.model.get_metrics_dict(outputs, batch)
             all_losses.append(self.model.get_loss_dict(outputs, batch, metrics))
             all_metrics.append(metrics)
-        return outputs, _mean_losses(all_losses), _mean_metrics(all_metrics)
+        step_losses: dict[str, Tensor] = getattr(self.model, "step_losses", dict)()
+        return outputs, {**_mean_losses(all_losses), **step_losses}, _mean_metrics(all_metrics)
 
     def _train_group(self, step: int) -> list[tuple[Cameras, dict[str, Any]]]:
         next_group = getattr(self.datamanager, "next_train_group", None)
@@ -186,7 +193,11 @@ class MoegsPipeline(VanillaPipeline):
     ) -> tuple[dict[str, float], dict[str, Tensor]]:
         """The model's own extra metrics and pictures, and the protocol's metrics (which win over equal names)."""
         extra, images = self.model.get_image_metrics_and_images(outputs, batch)
-        return {**extra, **self._metrics.measure(outputs["rgb"], batch["image"], lpips=lpips)}, images
+        measured = {**extra, **self._metrics.measure(outputs["rgb"], batch["image"], lpips=lpips)}
+        for row, picture in _rival_pictures(outputs, batch).items():
+            scores = self._metrics.measure(picture, batch["image"], lpips=lpips)
+            measured |= {f"{row}/{name}": value for name, value in scores.items()}
+        return measured, images
 
     def _label(self, camera: Cameras) -> dict[str, Any]:
         """Which image a row is about; None where unknown.
@@ -241,6 +252,15 @@ def describe_model(model: Any) -> dict[str, Any]:
     """The model's plain facts (its optional ``describe`` hook): number of Gaussians, raster backend and the like."""
     describe = getattr(model, "describe", None)
     return {} if describe is None else dict(describe())
+
+
+def _rival_pictures(outputs: dict[str, Tensor], batch: dict[str, Any]) -> dict[str, Tensor]:
+    """What a mixture is compared with in every table: its experts alone, and the reference pictures made of them."""
+    experts = {name: image for name, image in outputs.items() if name.startswith("expert_")}
+    if not experts:
+        return {}
+    images = torch.stack(list(experts.values()))
+    return {**experts, **reference_pictures(images, as_float_image(batch["image"]).to(images.device))}
 
 
 def _mean_losses(losses: list[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -20,13 +20,9 @@ from nerfstudio.utils.misc import step_check
 from nerfstudio.utils.rich_utils import CONSOLE
 from nerfstudio.utils.writer import EventName, TimeWriter
 
-from moegs_ns.training import checkpoints
-from moegs_ns.training.divergence import check_losses, check_parameters
-from moegs_ns.training.optimizers import describe_learning_rates, scaled_groups
-from moegs_ns.training.pipeline import describe_model
-from moegs_ns.training.random_state import capture_random_state, restore_random_state
-from moegs_ns.training.render_meter import peak_process_memory_mb
-from moegs_ns.training.run_record import (
+from moegs_ns.runs import checkpoints
+from moegs_ns.runs.checkpoint_files import find_checkpoint
+from moegs_ns.runs.record import (
     RUN_RECORD_NAME,
     SCHEMA_VERSION,
     describe_command_line,
@@ -37,6 +33,11 @@ from moegs_ns.training.run_record import (
     plain,
     write_run_record,
 )
+from moegs_ns.training.divergence import check_losses, check_parameters
+from moegs_ns.training.optimizers import describe_learning_rates, scaled_groups
+from moegs_ns.training.pipeline import describe_model
+from moegs_ns.training.random_state import capture_random_state, restore_random_state
+from moegs_ns.training.render_meter import peak_process_memory_mb
 
 
 @dataclass
@@ -107,9 +108,13 @@ class MoegsTrainerConfig(TrainerConfig):
             raise ValueError("expected one of --load-dir and --load-checkpoint, found both; give only one")
         self.make_paths_absolute()
         if self.load_dir is not None:
-            found = checkpoints.find_checkpoint(self.load_dir, self.load_step, self.relative_model_dir)
+            found = find_checkpoint(self.load_dir, self.load_step, self.relative_model_dir)
             self.load_checkpoint, self.load_dir = found, None
         self.load_step = None
+        prepare_resume = getattr(self.pipeline.model, "prepare_resume", None)
+        if self.load_checkpoint is not None and prepare_resume is not None:
+            # <run>/nerfstudio_models/step-....ckpt; what a run was made of may be needed before its state is loaded.
+            prepare_resume(self.load_checkpoint.parent.parent)
 
 
 def default_trainer_config(

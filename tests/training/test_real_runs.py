@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from moegs_ns.training.checkpoints import list_checkpoints
-from moegs_ns.training.run_record import read_run_record
+from moegs_ns.runs.checkpoint_files import list_checkpoints
+from moegs_ns.runs.record import read_run_record
 from tests.training.inprocess import evaluate, train
 from tests.training.test_trainer import assert_equal_state, load
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 import yaml
 
-from moegs_ns.training.checkpoints import find_checkpoint, list_checkpoints
+from moegs_ns.runs.checkpoint_files import find_checkpoint, list_checkpoints
+from moegs_ns.runs.record import read_run_record
 from moegs_ns.training.divergence import TrainingDivergedError
-from moegs_ns.training.run_record import read_run_record
 from tests.training.inprocess import start_training, train_config
 from tests.training.toy import Killed, toy_config
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from moegs_ns.training.run_record import RUN_RECORD_NAME, SCHEMA_VERSION, plain, read_run_record, write_run_record
+from moegs_ns.runs.record import RUN_RECORD_NAME, SCHEMA_VERSION, plain, read_run_record, write_run_record
 
 RECORD = {
     "schema_version": SCHEMA_VERSION,

@@ -9,19 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from moegs_ns.training.checkpoints import (
-    find_checkpoint,
-    list_checkpoints,
-    read_checkpoint,
-    remove_unfinished_checkpoints,
-    write_checkpoint,
-)
+from moegs_ns.runs.checkpoint_files import find_checkpoint, list_checkpoints
+from moegs_ns.runs.checkpoints import read_checkpoint, remove_unfinished_checkpoints, write_checkpoint
 
 SAVE_LOOP = """
 import sys
 from pathlib import Path
 import torch
-from moegs_ns.training.checkpoints import write_checkpoint
+from moegs_ns.runs.checkpoints import write_checkpoint
 run = Path(sys.argv[1])
 step = 0
 while True:
