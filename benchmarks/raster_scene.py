@@ -73,7 +73,8 @@ def surface_scene(count: int, channels: int, width: int, height: int, seed: int 
 
 
 def _rectangle(rng: np.random.Generator, count: int, corner, side_a, side_b) -> np.ndarray:
-    return np.asarray(corner) + rng.random((count, 1)) * np.asarray(side_a) + rng.random((count, 1)) * np.asarray(side_b)
+    a, b = rng.random((count, 1)), rng.random((count, 1))
+    return np.asarray(corner) + a * np.asarray(side_a) + b * np.asarray(side_b)
 
 
 def _spheres(rng: np.random.Generator, count: int, spheres: int) -> np.ndarray:

@@ -27,7 +27,7 @@ struct TilePlace {
     int expert, x0, y0, width, height;  // pixels; width and height of the part inside the image
     uint32_t begin, end;                // entries
 
-    TilePlace(const moegs_frame &frame, int64_t job) : job(job) {
+    TilePlace(const moegs_frame &frame, int64_t job_index) : job(job_index) {
         const int64_t tile = job % frame.tiles();
         expert = int(job / frame.tiles());
         x0 = int(tile % frame.tiles_x) * kTile;

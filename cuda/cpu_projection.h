@@ -189,40 +189,37 @@ inline void project_backward_lanes(const float *means, const float *quats, const
     if (v_depths) load_rows<1>(v_depths, count, &v_depth);
     if (v_conics) load_rows<3>(v_conics, count, v_conic);
 
-    // With Q = cov^-1, G = dL/dcov = -Q (dL/dQ) Q. W = Q U comes from the adjugate, again without cancellation.
+    // With Q = cov^-1: W = Q U and S = adj(cov without eps2d) U come from the adjugate, again without cancellation.
     const Floats inv_det = splat(1.0f) / g.det;
     const Floats a = g.c11 * inv_det, b = (0.0f - g.c01) * inv_det, c = g.c00 * inv_det;
-    Floats wx[3], wy[3];
+    Floats sx[3], sy[3], wx[3], wy[3];
     for (int n = 0; n < 3; ++n) {
         const int next = (n + 1) % 3, previous = (n + 2) % 3;
         const Floats from_next = g.variance[next] * g.cross[previous];  // cross[previous] = U_n x U_next
         const Floats from_previous = g.variance[previous] * g.cross[next];  // cross[next] = U_previous x U_n
-        wx[n] = inv_det * (camera.eps2d * g.ux[n] + from_next * g.uy[next] - from_previous * g.uy[previous]);
-        wy[n] = inv_det * (camera.eps2d * g.uy[n] - from_next * g.ux[next] + from_previous * g.ux[previous]);
+        sx[n] = from_next * g.uy[next] - from_previous * g.uy[previous];
+        sy[n] = from_previous * g.ux[previous] - from_next * g.ux[next];
+        wx[n] = inv_det * (sx[n] + camera.eps2d * g.ux[n]);
+        wy[n] = inv_det * (sy[n] + camera.eps2d * g.uy[n]);
     }
-    // Antialiasing: dL/dcov += v_square ((1 - shrink^2) Q - eps2d / det I), shrink^2 = det_sharp / det.
-    Floats lost{}, blur{};
+    // G = -Q (dL/dQ) Q, plus v_square eps2d / det adj(cov without eps2d) Q from shrink^2 = det_sharp / det.
+    Floats antialiasing{};
     if (v_compensations && camera.antialiased) {
         Floats v_shrink;
         load_rows<1>(v_compensations, count, &v_shrink);
         const Floats shrink = square_root(g.det_sharp * inv_det);
-        const Floats v_square = 0.5f * v_shrink / (shrink + splat(1e-6f));
-        lost = v_square * (g.det - g.det_sharp) * inv_det;
-        blur = camera.eps2d * (v_square * inv_det);
+        antialiasing = 0.5f * camera.eps2d * v_shrink * inv_det / (shrink + splat(1e-6f));
     }
 
     Floats h[3][3];  // H = U^T G U, upper triangle
     Floats v_j00{}, v_j02{}, v_j11{}, v_j12{};
     for (int n = 0; n < 3; ++n) {
         const Floats half = 0.5f * v_conic[1];
-        const Floats gx = v_conic[0] * wx[n] + half * wy[n], gy = half * wx[n] + v_conic[2] * wy[n];
-        for (int k = n; k < 3; ++k)
-            h[n][k] = lost * (wx[n] * g.ux[k] + wy[n] * g.uy[k]) - blur * (g.ux[n] * g.ux[k] + g.uy[n] * g.uy[k]) -
-                      (wx[k] * gx + wy[k] * gy);
+        const Floats gx = antialiasing * sx[n] - (v_conic[0] * wx[n] + half * wy[n]);  // G U_n = Q (gx, gy)
+        const Floats gy = antialiasing * sy[n] - (half * wx[n] + v_conic[2] * wy[n]);
+        for (int k = n; k < 3; ++k) h[n][k] = wx[k] * gx + wy[k] * gy;
         // dL/dU_n = 2 variance_n G U_n, and U_n = J axes_n.
-        const Floats weight = 2.0f * g.variance[n];
-        const Floats v_ux = weight * (lost * wx[n] - blur * g.ux[n] - (a * gx + b * gy));
-        const Floats v_uy = weight * (lost * wy[n] - blur * g.uy[n] - (b * gx + c * gy));
+        const Floats v_ux = 2.0f * g.variance[n] * (a * gx + b * gy), v_uy = 2.0f * g.variance[n] * (b * gx + c * gy);
         v_j00 = v_j00 + v_ux * g.axes[0][n];
         v_j02 = v_j02 + v_ux * g.axes[2][n];
         v_j11 = v_j11 + v_uy * g.axes[1][n];

@@ -1,0 +1,70 @@
+"""The native kernels give the same bits for any number of threads, and serve several callers at once."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import torch
+
+from moegs_ns.splats import native_backend
+from tests.splats.comparisons import Rendered
+from tests.splats.random_scenes import ANTIALIASED, CLASSIC, Scene, hard_cases, random_scene, render
+
+if not native_backend.available():
+    pytest.skip(f"no native kernels: {native_backend.unavailable_reason()}", allow_module_level=True)
+
+MIXED = random_scene(80, 800, k=3, c=7, width=150, height=110, settings=(CLASSIC, ANTIALIASED, CLASSIC))
+WIDE = random_scene(81, 500, k=2, c=11, width=150, height=110)
+
+
+def assert_same_bits(actual: Rendered, expected: Rendered) -> None:
+    assert torch.equal(actual.result.images, expected.result.images)
+    assert torch.equal(actual.result.alphas, expected.result.alphas)
+    assert actual.gradients.keys() == expected.gradients.keys()
+    for name, gradient in expected.gradients.items():
+        assert torch.equal(actual.gradients[name], gradient), name
+
+
+def render_with(threads: int, scene: Scene) -> Rendered:
+    torch.set_num_threads(threads)
+    return render(scene, "native")
+
+
+@pytest.mark.parametrize("threads", [2, 3, 7])
+@pytest.mark.parametrize("scene", [MIXED, WIDE], ids=["mixed", "wide"])
+def test_any_number_of_threads_gives_the_same_bits(scene, threads):
+    assert_same_bits(render_with(threads, scene), render_with(1, scene))
+
+
+@pytest.mark.parametrize("scene", hard_cases(), ids=lambda scene: scene.name)
+def test_hard_cases_on_more_threads_than_they_have_work_for(scene):
+    assert_same_bits(render_with(5, scene), render_with(1, scene))
+
+
+def test_run_to_run():
+    assert_same_bits(render_with(2, MIXED), render_with(2, MIXED))
+
+
+def test_two_callers_at_once():
+    """A viewer and a trainer: two Python threads render different scenes, forward and backward, many times."""
+    scenes = [MIXED, WIDE]
+    expected = [render_with(2, scene) for scene in scenes]
+    start = threading.Barrier(len(scenes))
+    failures: list[BaseException] = []
+
+    def work(index: int) -> None:
+        try:
+            start.wait(timeout=30)
+            for _ in range(15):
+                assert_same_bits(render(scenes[index], "native"), expected[index])
+        except BaseException as error:
+            failures.append(error)
+
+    workers = [threading.Thread(target=work, args=(index,)) for index in range(len(scenes))]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(timeout=60)
+    assert not any(worker.is_alive() for worker in workers)
+    assert not failures, failures
