@@ -21,9 +21,8 @@ from torch.nn import Parameter
 from moegs_ns.experts.base import ExpertModel, ExpertModelConfig
 from moegs_ns.experts.fields.deformation import DeformationHeads
 from moegs_ns.experts.fields.hexplane import HexPlane
-from moegs_ns.experts.seeds import SeedCloud, thin_out
+from moegs_ns.experts.seeds import SeedCloud, seed_spacing, thin_out
 from moegs_ns.splats.density import limit_growth
-from moegs_ns.splats.neighbors import neighbor_rms_distance
 from moegs_ns.splats.sh import sh_from_color
 from moegs_ns.splats.splats import Splats
 
@@ -93,13 +92,16 @@ class FourDGaussiansModel(ExpertModel):
 
     def initial_tensors(self, seeds: SeedCloud) -> dict[str, Tensor]:
         """Raw canonical parameters at the seed points."""
+        # One canonical set stands for all times: points seen at single times would fill it with copies of what moves.
+        if not seeds.timed.all():
+            seeds = seeds.subset(~seeds.timed)
         limit = min(self.config.max_seeds, self.config.max_gaussians or self.config.max_seeds)
         seeds = thin_out(seeds, limit)
         self._seed_bounds = torch.stack([seeds.points.amin(0), seeds.points.amax(0)])
         count, bands = len(seeds), (self.config.sh_degree + 1) ** 2
         quats = torch.zeros(count, 4)
         quats[:, 0] = 1
-        spacing = neighbor_rms_distance(seeds.points).clamp_min(1e-7**0.5)
+        spacing = seed_spacing(seeds).clamp_min(1e-7**0.5)
         return {
             "means": seeds.points,
             "quats": quats,

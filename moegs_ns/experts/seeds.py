@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from moegs_ns.splats.neighbors import neighbor_rms_distance
+
 
 @dataclass(frozen=True)
 class SeedCloud:
@@ -14,19 +16,25 @@ class SeedCloud:
     Attributes:
         points: ``[M,3]`` float, world units.
         colors: ``[M,3]`` float in [0,1].
-        times: ``[M]`` float in [0,1] (first to last frame of the clip), or None when the cloud carries no times.
+        times: ``[M]`` float in [0,1] (first to last frame of the clip); NaN where the time is not known, as for a
+            cloud triangulated from a single frame.
     """
 
     points: Tensor
     colors: Tensor
-    times: Tensor | None
+    times: Tensor
 
     def __len__(self) -> int:
         return self.points.shape[0]
 
+    @property
+    def timed(self) -> Tensor:
+        """``[M]`` bool: whether the time is known."""
+        return ~self.times.isnan()
+
     def subset(self, index: Tensor) -> "SeedCloud":
         """The points at ``index`` (positions or a mask)."""
-        return SeedCloud(self.points[index], self.colors[index], None if self.times is None else self.times[index])
+        return SeedCloud(self.points[index], self.colors[index], self.times[index])
 
 
 def seed_cloud(seed_points: tuple[Tensor, Tensor] | None, metadata: dict[str, Any]) -> SeedCloud:
@@ -42,11 +50,8 @@ def seed_cloud(seed_points: tuple[Tensor, Tensor] | None, metadata: dict[str, An
         )
     xyz, rgb = seed_points
     times = metadata.get("points3D_time")
-    return SeedCloud(
-        points=xyz.float(),
-        colors=rgb.float() / 255,
-        times=None if times is None else times.float().reshape(-1),
-    )
+    unknown = torch.full((len(xyz),), torch.nan)
+    return SeedCloud(xyz.float(), rgb.float() / 255, unknown if times is None else times.float().reshape(-1))
 
 
 def thin_out(cloud: SeedCloud, limit: int, seed: int = 0) -> SeedCloud:
@@ -58,21 +63,36 @@ def thin_out(cloud: SeedCloud, limit: int, seed: int = 0) -> SeedCloud:
     return cloud.subset(kept)
 
 
-def replicate_over_time(cloud: SeedCloud, copies: int) -> tuple[Tensor, SeedCloud]:
-    """Times for a cloud's points, repeating an untimed cloud at several times.
+def seed_spacing(cloud: SeedCloud) -> Tensor:
+    """``[M]`` root mean squared distance to the three nearest points *of the same time*, world units.
+
+    Points of other times must not count: where nothing moves they repeat the same place, and distances would vanish.
+    """
+    spacing = torch.zeros(len(cloud))
+    for time in [*cloud.times[cloud.timed].unique(), None]:
+        group = ~cloud.timed if time is None else cloud.times == time
+        spacing[group] = neighbor_rms_distance(cloud.points[group])
+    return spacing
+
+
+def spread_over_time(cloud: SeedCloud, copies: int) -> tuple[SeedCloud, Tensor]:
+    """Give every point a time; points without one are repeated at several.
 
     A cloud triangulated from one frame says nothing about when its points are there. An expert whose Gaussians live
     for a while (temporal opacity) needs some at every time; copies at several times let each stretch of the clip
-    deform its own. A cloud that already carries times is returned as it is.
+    deform its own.
 
     Args:
         cloud: M points.
-        copies: how often an untimed cloud is repeated, at the centres of as many equal slices of the clip.
+        copies: how often a point without time is repeated, at the centres of as many equal slices of the clip.
 
     Returns:
-        ``times [M']`` in [0,1] and the cloud of M' points they belong to.
+        The cloud of M' points that all have a time, those repeated first, and ``source [M']``, the index of the point
+        each came from.
     """
-    if cloud.times is not None:
-        return cloud.times, cloud
-    times = ((torch.arange(copies, dtype=torch.float32) + 0.5) / copies).repeat_interleave(len(cloud))
-    return times, SeedCloud(cloud.points.repeat(copies, 1), cloud.colors.repeat(copies, 1), times)
+    index = torch.arange(len(cloud))
+    untimed, timed = index[~cloud.timed], index[cloud.timed]
+    source = torch.cat([untimed.repeat(copies), timed])
+    centers = ((torch.arange(copies, dtype=torch.float32) + 0.5) / copies).repeat_interleave(len(untimed))
+    spread = cloud.subset(source)
+    return SeedCloud(spread.points, spread.colors, torch.cat([centers, cloud.times[timed]])), source

@@ -19,9 +19,8 @@ from torch import Tensor
 from moegs_ns.experts.base import ExpertModel, ExpertModelConfig
 from moegs_ns.experts.fields.polynomial import linear_rotation, polynomial_displacement
 from moegs_ns.experts.fields.temporal_rbf import temporal_rbf
-from moegs_ns.experts.seeds import SeedCloud, replicate_over_time, thin_out
+from moegs_ns.experts.seeds import SeedCloud, seed_spacing, spread_over_time, thin_out
 from moegs_ns.splats.density import limit_growth, outside_bounds
-from moegs_ns.splats.neighbors import neighbor_rms_distance
 from moegs_ns.splats.sh import sh_from_color
 from moegs_ns.splats.splats import Splats
 
@@ -35,9 +34,11 @@ class STGModelConfig(ExpertModelConfig):
 
     _target: type = field(default_factory=lambda: STGModel)
     seed_copies: int = 10
-    """An untimed seed cloud is repeated at this many times spread over the clip; a timed one is used as it is."""
+    """Seed points whose time is not known are repeated at this many times spread over the clip."""
     initial_log_time_scale: float = 0.0
     """Log of the initial temporal width, as a share of the clip; 0 = a Gaussian lives through the whole clip."""
+    moving_log_time_scale: float = -3.0
+    """The same for seeds on moving things: points with a time in a cloud that also has points without."""
     densify_start: int = 500
     """Densification begins after this many steps."""
     densify_interval: int = 100
@@ -68,28 +69,29 @@ class STGModel(ExpertModel):
 
     def initial_tensors(self, seeds: SeedCloud) -> dict[str, Tensor]:
         """Raw parameters at the seed points (still, upright, opacity 0.1)."""
-        copies = 1 if seeds.times is not None else self.config.seed_copies
-        if self.config.max_gaussians is not None:
-            seeds = thin_out(seeds, self.config.max_gaussians // copies)
-        # Sizes before copying: copies at several times coincide in space and would give each other zero distance.
-        spacing = neighbor_rms_distance(seeds.points).repeat(copies)
-        times, seeds = replicate_over_time(seeds, copies)
-        self.register_buffer("seed_bounds", torch.stack([seeds.points.amin(0), seeds.points.amax(0)]))
-        count = len(seeds)
-        bands = (self.config.sh_degree + 1) ** 2
-        log_scales = spacing.clamp_min(1e-20).log().clamp(*_LOG_SCALE_RANGE)
+        config = self.config
+        if config.max_gaussians is not None:
+            wanted = len(seeds) + (config.seed_copies - 1) * int((~seeds.timed).sum())
+            seeds = thin_out(seeds, int(len(seeds) * min(1.0, config.max_gaussians / wanted)))
+        cloud, source = spread_over_time(seeds, config.seed_copies)
+        count, bands = len(cloud), (config.sh_degree + 1) ** 2
+        self.register_buffer("seed_bounds", torch.stack([cloud.points.amin(0), cloud.points.amax(0)]))
+        log_scales = seed_spacing(seeds)[source].clamp_min(1e-20).log().clamp(*_LOG_SCALE_RANGE)
+        # Beside points that are always there, those with a time are what moves: they live around their time only.
+        moving = seeds.timed[source] & ~seeds.timed.all()
+        log_time_scale = torch.where(moving, config.moving_log_time_scale, config.initial_log_time_scale)
         quats = torch.zeros(count, 4)
         quats[:, 0] = 1
         return {
-            "means": seeds.points,
+            "means": cloud.points,
             "motion": torch.zeros(count, 9),
-            "time_center": self.clock * times,
-            "time_log_scale": torch.full((count,), self.config.initial_log_time_scale),
+            "time_center": self.clock * cloud.times,
+            "time_log_scale": log_time_scale,
             "quats": quats,
             "rotation_rate": torch.zeros(count, 4),
             "scales": log_scales[:, None].repeat(1, 3),
             "opacities": torch.logit(torch.full((count,), _INITIAL_OPACITY)),
-            "sh_base": sh_from_color(seeds.colors),
+            "sh_base": sh_from_color(cloud.colors),
             "sh_rest": torch.zeros(count, bands - 1, 3),
         }
 

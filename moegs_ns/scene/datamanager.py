@@ -16,10 +16,12 @@ from nerfstudio.configs.dataparser_configs import AnnotatedDataParserUnion
 from nerfstudio.data.datamanagers.full_images_datamanager import FullImageDatamanager, FullImageDatamanagerConfig
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.datasets.base_dataset import InputDataset
+from nerfstudio.utils.rich_utils import CONSOLE
 from tyro.conf import Suppress
 
 from moegs_ns.scene.dataparsers.n3v import N3VDataParserConfig
 from moegs_ns.scene.dataset import FrameDataset
+from moegs_ns.scene.motion_seeds import carve_motion_seeds, fixed_cameras
 from moegs_ns.scene.sampler import GroupSampler
 
 Item = tuple[Cameras, dict[str, Any]]
@@ -41,6 +43,11 @@ class DynamicDataManagerConfig(FullImageDatamanagerConfig):
     """Whether all images of a step show the same instant from different cameras."""
     sampling_seed: int = 42
     """Seed of the order of training images, independent of every other random number."""
+    motion_seeds: int = 0
+    """Add up to this many seed points on what moves, carved from the training videos (several fixed cameras needed);
+    0 = none. Only where the seed cloud carries no times of its own."""
+    motion_seed_times: int = 30
+    """At how many times of the clip seeds on moving things are carved."""
 
     # Options of the parent that have no meaning here: images stay uint8 in the frame cache, whatever their number.
     camera_res_scale_factor: Suppress[float] = 1.0
@@ -120,6 +127,22 @@ class DynamicDataManager(FullImageDatamanager):
         """Decode the training cameras, in ns-train only: nerfstudio says ``val`` there and ``test`` elsewhere."""
         if self.test_mode == "val" and isinstance(self.train_dataset, FrameDataset):
             self.train_dataset.frames.prepare()
+            if self.config.motion_seeds and "points3D_time" not in self.train_dataset.metadata:
+                self._add_motion_seeds(self.train_dataset)
+
+    def _add_motion_seeds(self, dataset: FrameDataset) -> None:
+        """Append carved points to the seed cloud that the model will be built from; the cloud's own have time NaN."""
+        points, colors, times = carve_motion_seeds(
+            fixed_cameras(dataset), dataset.scene_box.aabb, self.config.motion_seeds, self.config.motion_seed_times
+        )
+        CONSOLE.print(f"Carved {len(points)} seed points on moving things from the training videos")
+        for metadata in (self.train_dataparser_outputs.metadata, dataset.metadata):
+            xyz = metadata.get("points3D_xyz", torch.zeros(0, 3))
+            rgb = metadata.get("points3D_rgb", torch.zeros(0, 3, dtype=torch.uint8))
+            unknown = torch.full((len(xyz), 1), torch.nan)
+            metadata["points3D_xyz"] = torch.cat([xyz, points])
+            metadata["points3D_rgb"] = torch.cat([rgb, (255 * colors).round().to(torch.uint8)])
+            metadata["points3D_time"] = torch.cat([unknown, times[:, None]])
 
     def setup_eval(self) -> None:
         if self.test_mode == "val" and isinstance(self.eval_dataset, FrameDataset):

@@ -77,6 +77,17 @@ def test_seeds_with_times_keep_them_and_untimed_ones_are_repeated(stg) -> None:
     assert torch.equal(untimed.gaussians["scales"][:12], untimed.gaussians["scales"][12:24])
 
 
+def test_seeds_on_moving_things_live_around_their_time_only(stg) -> None:
+    times = torch.full((12, 1), torch.nan)
+    times[8:] = 0.5
+    model = stg(times=times, seed_copies=3, initial_log_time_scale=0.5, moving_log_time_scale=-2.0)
+    g = model.gaussians
+    assert len(g) == 3 * 8 + 4
+    assert (g["time_log_scale"][:24] == 0.5).all() and (g["time_log_scale"][24:] == -2.0).all()
+    assert torch.allclose(g["time_center"][24:], torch.tensor(0.5 * 4 / 5))
+    assert torch.equal(g["means"][24:], model.seed_points[0][8:])
+
+
 def test_seeds_are_thinned_out_to_the_limit(stg) -> None:
     assert len(stg(seeds=50, seed_copies=2, max_gaussians=31).gaussians) == 30
 

@@ -1,0 +1,219 @@
+"""Seed points on what moves, with the time each was seen, carved from the training videos themselves.
+
+A cloud triangulated from one frame holds nothing of what appears later or moves away. The papers' remedy is structure
+from motion at every frame; this is a cheaper one that needs no features: per camera, the median over the clip is its
+background and what differs from it moves. A point in space that lies on something moving in (nearly) every camera
+that sees it belongs to the moving objects' visual hull at that time. Of the hull's points those are kept whose colours
+agree best between cameras, which favours the surface.
+
+Needs several synchronised, fixed cameras. Reads training cameras only.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from moegs_ns.scene.dataset import FrameDataset
+from moegs_ns.splats.camera import viewmat_from_camera_to_world
+
+#: Difference from the background (share of the value range, largest channel) that counts as motion.
+MOTION_THRESHOLD = 0.05
+#: Share of the cameras seeing a point that must see motion there; below 1 because static things may stand before it.
+AGREEMENT = 0.9
+#: A point must be seen by at least this many cameras to be judged.
+LEAST_CAMERAS = 3
+_BACKGROUND_FRAMES = 25
+_GRID = 56
+_CANDIDATES_PER_SEED = 40
+
+
+@dataclass(frozen=True)
+class FixedCameras:
+    """C cameras that stand still, and their videos.
+
+    Attributes:
+        viewmats: ``[C,4,4]`` OpenCV world-to-camera.
+        intrinsics: ``[C,3,3]`` pixels.
+        frame: ``frame(camera, index) -> uint8 [H,W,3]``; all cameras have the same size.
+        num_frames: length of the clip.
+    """
+
+    viewmats: Tensor
+    intrinsics: Tensor
+    frame: Callable[[int, int], np.ndarray]
+    num_frames: int
+
+    def __len__(self) -> int:
+        return self.viewmats.shape[0]
+
+    def images(self, index: int) -> Tensor:
+        """``[C,3,H,W]`` float images of one frame in [0,1]."""
+        stack = np.stack([self.frame(camera, index) for camera in range(len(self))])
+        return torch.from_numpy(stack).permute(0, 3, 1, 2).float() / 255
+
+    def backgrounds(self) -> Tensor:
+        """``[C,3,H,W]`` median over frames spread evenly over the clip."""
+        indices = np.unique(np.linspace(0, self.num_frames - 1, _BACKGROUND_FRAMES).round().astype(int))
+        medians = []
+        for camera in range(len(self)):
+            stack = np.stack([self.frame(camera, int(index)) for index in indices])
+            medians.append(torch.from_numpy(np.median(stack, axis=0)).permute(2, 0, 1).float() / 255)
+        return torch.stack(medians)
+
+    def project(self, points: Tensor) -> "Projection":
+        """Where the points ``[M,3]`` (world) fall in every camera."""
+        height, width = self.frame(0, 0).shape[:2]
+        local = points @ self.viewmats[:, :3, :3].transpose(1, 2) + self.viewmats[:, None, :3, 3]
+        depth = local[..., 2].clamp_min(1e-6)
+        column = (local[..., 0] / depth * self.intrinsics[:, 0, 0, None] + self.intrinsics[:, 0, 2, None]).floor()
+        row = (local[..., 1] / depth * self.intrinsics[:, 1, 1, None] + self.intrinsics[:, 1, 2, None]).floor()
+        seen = (local[..., 2] > 1e-3) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
+        return Projection(torch.where(seen, row * width + column, torch.zeros_like(row)).long(), seen)
+
+
+@dataclass(frozen=True)
+class Projection:
+    """M points in C cameras: flat pixel numbers ``pixels [C,M]`` (0 where unseen) and ``seen [C,M]``."""
+
+    pixels: Tensor
+    seen: Tensor
+
+    def look_up(self, maps: Tensor) -> Tensor:
+        """Values ``[C,M,D]`` of ``maps [C,D,H,W]`` at the points; 0 where unseen."""
+        pixels = self.pixels[:, None].expand(-1, maps.shape[1], -1)
+        return maps.flatten(2).gather(2, pixels).transpose(1, 2) * self.seen[..., None]
+
+    def agree(self, moving: Tensor) -> Tensor:
+        """``[M]`` bool: enough cameras see the point, and nearly all of them see motion ``[C,1,H,W]`` there."""
+        cameras = self.seen.sum(dim=0)
+        return (cameras >= LEAST_CAMERAS) & (self.look_up(moving)[..., 0].sum(dim=0) >= AGREEMENT * cameras)
+
+
+def fixed_cameras(dataset: FrameDataset) -> FixedCameras:
+    """The cameras of a data set whose images are ordered camera by camera.
+
+    Raises:
+        ValueError: the cameras' images differ in size.
+    """
+    metadata, cameras = dataset.metadata, dataset.cameras
+    num_frames = int(metadata["num_frames"])
+    first = torch.arange(0, len(cameras), num_frames)
+    sizes = {tuple(size) for size in torch.cat([cameras.width, cameras.height], dim=1)[first].tolist()}
+    if len(sizes) != 1:
+        raise ValueError(
+            f"seeds from motion need images of one size, found {sorted(sizes)}; set "
+            "--pipeline.datamanager.motion-seeds 0"
+        )
+    return FixedCameras(
+        viewmats=torch.stack([viewmat_from_camera_to_world(cameras.camera_to_worlds[i]) for i in first]),
+        intrinsics=cameras.get_intrinsics_matrices()[first],
+        frame=dataset.frames.frame,
+        num_frames=num_frames,
+    )
+
+
+def carve_motion_seeds(
+    cameras: FixedCameras, bounds: Tensor, count: int, slices: int, seed: int = 0
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Points on moving things at several times.
+
+    Args:
+        cameras: the training cameras.
+        bounds: ``[2,3]`` lower and upper corner of the region searched, world units.
+        count: how many points in all, shared among the times by how much moves at each; fewer where little moves.
+        slices: at how many times, spread evenly from the first to the last frame.
+        seed: of the random positions (a generator of its own).
+
+    Returns:
+        ``points [M,3]``, ``colors [M,3]`` in [0,1], ``times [M]`` in [0,1]. M may be 0.
+
+    Raises:
+        ValueError: fewer than three cameras, or fewer than two frames.
+    """
+    if len(cameras) < LEAST_CAMERAS or cameras.num_frames < 2:
+        raise ValueError(
+            f"seeds from motion need at least {LEAST_CAMERAS} fixed cameras and 2 frames, found {len(cameras)} and "
+            f"{cameras.num_frames}; set --pipeline.datamanager.motion-seeds 0"
+        )
+    generator = torch.Generator().manual_seed(seed)
+    backgrounds = cameras.backgrounds()
+    frames = np.unique(np.linspace(0, cameras.num_frames - 1, slices).round().astype(int))
+    cells, size = _grid(bounds)
+    projected_cells = cameras.project(cells)
+    radius = _half_cell_in_pixels(cameras, cells, size)
+    candidates = _CANDIDATES_PER_SEED * -(-count // len(frames))
+    found: list[tuple[float, Tensor, Tensor]] = []
+    for index in frames:
+        images = cameras.images(int(index))
+        moving = _motion(images, backgrounds)
+        # Cells are judged by their centres, so motion is grown by half a cell.
+        grown = F.max_pool2d(moving, 2 * radius + 1, stride=1, padding=radius)
+        occupied = projected_cells.agree(grown).nonzero()[:, 0]
+        if not len(occupied):
+            continue
+        cell = occupied[torch.randint(len(occupied), (candidates,), generator=generator)]
+        points = cells[cell] + (torch.rand(candidates, 3, generator=generator) - 0.5) * size
+        time = int(index) / (cameras.num_frames - 1)
+        found.append((time, *_surface_points(cameras, images, moving, points, cell, generator)))
+    available = sum(len(candidate_points) for _, candidate_points, _ in found)
+    share = min(1.0, count / max(1, available))
+    kept_points, kept_colors, kept_times = [torch.zeros(0, 3)], [torch.zeros(0, 3)], [torch.zeros(0)]
+    for time, candidate_points, candidate_colors in found:
+        kept = round(share * len(candidate_points))
+        kept_points.append(candidate_points[:kept])
+        kept_colors.append(candidate_colors[:kept])
+        kept_times.append(torch.full((kept,), time))
+    return torch.cat(kept_points), torch.cat(kept_colors), torch.cat(kept_times)
+
+
+def _grid(bounds: Tensor) -> tuple[Tensor, float]:
+    """Centres ``[G,3]`` of cubic cells that fill the bounds, and their edge length."""
+    extent = bounds[1] - bounds[0]
+    size = float(extent.max()) / _GRID
+    axes = [torch.arange(float(low) + size / 2, float(high), size) for low, high in bounds.T]
+    return torch.cartesian_prod(*axes), size
+
+
+def _motion(images: Tensor, backgrounds: Tensor) -> Tensor:
+    """``[C,1,H,W]``, 1 where the (slightly blurred, so denoised) image differs from the background."""
+    difference = F.avg_pool2d(images - backgrounds, 3, stride=1, padding=1).abs().amax(dim=1, keepdim=True)
+    return (difference > MOTION_THRESHOLD).float()
+
+
+def _half_cell_in_pixels(cameras: FixedCameras, cells: Tensor, size: float) -> int:
+    """Half a cell's edge as it appears at the middle of the region, at least one pixel."""
+    centres = -torch.einsum("cji,cj->ci", cameras.viewmats[:, :3, :3], cameras.viewmats[:, :3, 3])
+    distance = (cells.mean(0) - centres).norm(dim=1).median()
+    return max(1, round(float(0.5 * size * cameras.intrinsics[:, 0, 0].median() / distance)))
+
+
+def _surface_points(
+    cameras: FixedCameras, images: Tensor, moving: Tensor, points: Tensor, cell: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Of random points those that pass the test themselves, in the order they should be kept.
+
+    The point of each cell whose colours agree best between cameras comes first, then every cell's second best, and so
+    on: ranking all points together would pick uniformly coloured things alone.
+
+    Args:
+        points, cell: ``[M,3]`` candidates and ``[M]`` the cell each lies in.
+
+    Returns:
+        ``points [M',3]`` and ``colors [M',3]`` in [0,1].
+    """
+    passed = cameras.project(points).agree(moving)
+    points, cell = points[passed], cell[passed]
+    values = cameras.project(points).look_up(torch.cat([images, moving], dim=1))
+    shades = torch.where(values[..., 3:] > 0, values[..., :3], torch.nan)
+    color = shades.nanmedian(dim=0).values
+    spread = (shades - color).abs().mean(dim=-1).nanmean(dim=0)
+    by_cell = torch.from_numpy(np.lexsort((spread.numpy(), cell.numpy())))
+    _, sizes = torch.unique_consecutive(cell[by_cell], return_counts=True)
+    rank = torch.empty_like(cell)
+    rank[by_cell] = torch.cat([torch.arange(int(n)) for n in sizes]) if len(sizes) else by_cell
+    order = torch.from_numpy(np.lexsort((torch.rand(len(rank), generator=generator).numpy(), rank.numpy())))
+    return points[order], color[order]
