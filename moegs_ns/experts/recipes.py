@@ -75,7 +75,7 @@ class Recipe:
                 options += [f"--pipeline.datamanager.{_flag(name)}", str(getattr(self, name))]
         for name, value in self.model.items():
             if base.model.get(name) != value:
-                options += [f"--pipeline.model.{_flag(name)}", str(value)]
+                options += [f"--pipeline.model.{_flag(name)}", *_arguments(value)]
         for group, wanted in self.optimizers.items():
             present = base.optimizers[group]
             if wanted.lr != present.lr:
@@ -86,11 +86,32 @@ class Recipe:
             for name, value in schedule.items():
                 if value != own[name]:
                     options += [f"--optimizers.{_flag(group)}.scheduler.{_flag(name)}", str(value)]
-        return options, [part for name, value in self.data.items() for part in (f"--{_flag(name)}", str(value))]
+        return options, [part for name, value in self.data.items() for part in (f"--{_flag(name)}", *_arguments(value))]
 
 
 def _flag(name: str) -> str:
     return name.replace("_", "-")
+
+
+def _arguments(value: Any) -> list[str]:
+    """A TOML value as command-line arguments; lists become several."""
+    return [str(item) for item in value] if isinstance(value, list) else [str(value)]
+
+
+def known_experts() -> list[str]:
+    """Names of the experts that have a recipe. Reads file names only, so it costs no import of torch."""
+    recipes = (resource_dir("configs") / "recipes").glob("*.toml")
+    return sorted(path.stem for path in recipes if path.stem != "router")
+
+
+def preset_file(preset: str) -> Path:
+    """Where a preset lies: the name of a shipped one, or the path of a TOML file of one's own (``my/preset.toml``)."""
+    if preset.endswith(".toml"):
+        path = Path(preset).expanduser()
+        if not path.is_file():
+            raise FileNotFoundError(f"expected a preset file at {path}, found none; give a TOML file or a preset's name")
+        return path
+    return resource_dir("configs") / "presets" / f"{preset}.toml"
 
 
 def _read(path: Path, kind: str) -> dict[str, Any]:
@@ -98,7 +119,10 @@ def _read(path: Path, kind: str) -> dict[str, Any]:
         known = sorted(p.stem for p in path.parent.glob("*.toml"))
         raise ValueError(f"unknown {kind} '{path.stem}'; known: {', '.join(known) or 'none'}")
     with path.open("rb") as file:
-        return tomllib.load(file)
+        try:
+            return tomllib.load(file)
+        except tomllib.TOMLDecodeError as error:
+            raise ValueError(f"expected TOML in the {kind} {path}, found something else ({error})") from error
 
 
 def _optimizers(table: dict[str, dict[str, Any]]) -> dict[str, OptimizerRecipe]:
@@ -106,7 +130,7 @@ def _optimizers(table: dict[str, dict[str, Any]]) -> dict[str, OptimizerRecipe]:
 
 
 def load_recipe(expert: str, preset: str | None = None) -> Recipe:
-    """The recipe of an expert, optionally varied by a preset.
+    """The recipe of an expert, optionally varied by a preset (a shipped one's name, or a path ending in ``.toml``).
 
     Raises:
         ValueError: no such expert or preset, or the preset says nothing about this expert.
@@ -121,7 +145,7 @@ def load_recipe(expert: str, preset: str | None = None) -> Recipe:
     )
     if preset is None:
         return recipe
-    variation = _read(resource_dir("configs") / "presets" / f"{preset}.toml", "preset")
+    variation = _read(preset_file(preset), "preset")
     if expert not in variation:
         raise ValueError(f"preset '{preset}' has no numbers for expert '{expert}'")
     own = variation[expert]

@@ -378,6 +378,7 @@ class MoegsTrainer(Trainer):
         if not self._record:
             return
         self._record["model"] = describe_model(self.pipeline.model)
+        self._record["num_parameters"] = sum(one.numel() for one in self.pipeline.model.parameters())
         self._record["progress"] = {
             "status": self._status,
             "steps_done": steps_done,
