@@ -17,7 +17,7 @@ from torch import Tensor
 from moegs_ns.splats.native_build import NativeBuildError, ensure_library
 from moegs_ns.splats.projection import Projected, ProjectionSettings
 
-__all__ = ["available", "build_info", "composite", "project", "unavailable_reason"]
+__all__ = ["available", "build_info", "composite", "count_intersections", "project", "unavailable_reason"]
 
 _ABI = 1
 _PARALLEL = {0: "serial", 1: "threads", 2: "openmp"}
@@ -156,6 +156,18 @@ def composite(
     return _Composite.apply(means2d, conics, opacities, channels, order, (num_experts, width, height), absgrad)
 
 
+def count_intersections(images: Tensor) -> int:
+    """Number of (Gaussian, tile) pairs behind ``composite``'s images, for benchmarks.
+
+    Raises:
+        ValueError: the images are not directly what ``composite`` returned, or were made without gradients.
+    """
+    frame = getattr(images.grad_fn, "frame", None)
+    if frame is None:
+        raise ValueError("count_intersections: expected images straight from composite() with gradients enabled")
+    return int(_library().moegs_frame_intersections(frame.pointer))
+
+
 class _Project(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, means: Tensor, quats: Tensor, scales: Tensor, camera: _Camera) -> tuple[Tensor, ...]:
@@ -274,9 +286,8 @@ class _Frame:
         self.pointer = ctypes.c_void_p()
 
     def __del__(self) -> None:
-        library = _Loaded.library
-        if self.pointer and library is not None:
-            library.moegs_frame_free(self.pointer)
+        if self.pointer and _Loaded is not None and _Loaded.library is not None:  # gone when the interpreter ends
+            _Loaded.library.moegs_frame_free(self.pointer)
 
 
 def _dense(name: str, tensor: Tensor, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -326,7 +337,8 @@ def _library() -> ctypes.CDLL:
 def _load() -> None:
     override = os.environ.get(_OVERRIDE)
     if override:
-        path, info = override, {"library": override, "compiler": f"given by ${_OVERRIDE}"}
+        path = override
+        info: dict[str, Any] = {"library": path, "compiler": f"given by ${_OVERRIDE}"}
     else:
         build = ensure_library()
         path = build.library
@@ -340,6 +352,7 @@ def _load() -> None:
         ) from error
     if abi != _ABI:
         raise NativeBuildError(f"expected version {_ABI} of the CPU kernels in '{path}', found {abi}; rebuild them")
+    library.moegs_frame_intersections.restype = ctypes.c_int64
     library.moegs_frame_free.restype = None
     library.moegs_frame_free.argtypes = [ctypes.c_void_p]
     info["vector_width"] = library.moegs_vector_width()

@@ -270,6 +270,6 @@ def test_sanitizers_find_nothing(tmp_path):
     ).stdout.strip()
     if not Path(runtime).is_file():
         pytest.skip(f"'{compiler[0]}' has no shared AddressSanitizer runtime")
-    flags = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-omit-frame-pointer", "-DMOEGS_EXACT_ALLOCATIONS"]
+    flags = ["-O1", "-g1", "-fsanitize=address,undefined", "-fno-omit-frame-pointer", "-DMOEGS_EXACT_ALLOCATIONS"]
     # Python and torch allocate what they never free; only invalid accesses count.
     check_build(tmp_path, flags, _parallelism(), LD_PRELOAD=runtime, ASAN_OPTIONS="detect_leaks=0")
