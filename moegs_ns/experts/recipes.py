@@ -109,7 +109,9 @@ def preset_file(preset: str) -> Path:
     if preset.endswith(".toml"):
         path = Path(preset).expanduser()
         if not path.is_file():
-            raise FileNotFoundError(f"expected a preset file at {path}, found none; give a TOML file or a preset's name")
+            raise FileNotFoundError(
+                f"expected a preset file at {path}, found none; give a TOML file or a preset's name"
+            )
         return path
     return resource_dir("configs") / "presets" / f"{preset}.toml"
 

@@ -1,4 +1,4 @@
-"""Run planned stages as processes of their own: ``ns-train``, then ``ns-eval`` on the held-out cameras.
+"""Run planned stages: ``ns-train``, then ``ns-eval`` on the test cameras, each a process of its own.
 
 Separate processes keep one run's memory and random state from the next, and let independent experts train on several
 devices at once.
@@ -7,122 +7,176 @@ devices at once.
 import json
 import os
 import queue
-import subprocess
-import sys
+import re
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from moegs_ns.reporting.evaluation_files import EVALUATION_NAME
+from moegs_ns.training.processes import Processes, RunCommand, StageFailedError, last_words, read_tail
 from moegs_ns.training.stages import Stage
 
-_MODULES = {"ns-train": "nerfstudio.scripts.train", "ns-eval": "nerfstudio.scripts.eval"}
-EVALUATION_NAME = "eval_test.json"
+Event = Literal["train", "resume", "evaluate", "trained", "skipped", "failed"]
+Notify = Callable[[Stage, Event], None]
+
+_SECONDS_BETWEEN_TICKS = 0.5
+_STEP_IN_LOG = re.compile(r"^(?:\x1b\[\w+)*(\d+) \(\d+\.\d+%\)", re.MULTILINE)
+# Plain lines instead of a table redrawn with cursor movements: the log is a file. Not worth showing to anyone.
+_PLAIN_LOG = ("--logging.local-writer.max-log-size", "0")
 
 
-class StageFailedError(RuntimeError):
-    """A stage's process ended with an error; the message says where its output is."""
-
-
-def run_command(command: Sequence[str], log: Path, device: str | None = None) -> None:
-    """Run an ``ns-*`` command with this interpreter, appending what it prints to ``log``.
-
-    Args:
-        command: begins with ``ns-train`` or ``ns-eval``.
-        log: file for the process's output; its folder is created.
-        device: CUDA device number the process sees, or None for all.
+def train_stage(stage: Stage, run: RunCommand, device: str | None = None, resume: bool = False) -> None:
+    """Train a stage, from its last checkpoint if ``resume``.
 
     Raises:
-        StageFailedError: the process failed.
+        StageFailedError: training failed, or ended before its last step.
     """
-    log.parent.mkdir(parents=True, exist_ok=True)
-    environment = dict(os.environ) if device is None else {**os.environ, "CUDA_VISIBLE_DEVICES": device}
-    with log.open("ab") as output:
-        done = subprocess.run(
-            [sys.executable, "-m", _MODULES[command[0]], *command[1:]],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            env=environment,
-            check=False,
+    command = stage.command(resume)
+    run([*command[:2], *_PLAIN_LOG, *command[2:]], stage.log, device, resume)
+    if stage.state() != "finished":
+        raise StageFailedError(
+            f"ns-train {stage.method} ended after {stage.steps_done()} of {stage.steps} steps: "
+            f"{last_words(stage.log)}; see {stage.log}"
         )
-    if done.returncode != 0:
-        tail = log.read_text("utf8", errors="replace").strip().splitlines()[-1:]
-        raise StageFailedError(f"{command[0]} failed (exit status {done.returncode}): {''.join(tail)}\nsee {log}")
 
 
-def train_stage(stage: Stage, device: str | None = None) -> bool:
-    """Train a stage unless it is finished, from its last checkpoint where there is one. True if anything was done.
-
-    Raises:
-        StageFailedError: training failed.
-    """
-    state = stage.state()
-    if state == "finished":
-        return False
-    run_command(stage.command(resume=state == "interrupted"), stage.run / "train.log", device)
-    return True
-
-
-def evaluate_stage(stage: Stage, device: str | None = None) -> dict[str, Any]:
-    """Score a finished stage's last checkpoint on the test cameras, once; the result is kept in the run folder.
+def evaluate_stage(stage: Stage, run: RunCommand, device: str | None = None) -> dict[str, Any]:
+    """Score a finished stage on the test cameras, once per checkpoint; the result is kept in the run folder.
 
     Returns:
         What ``ns-eval`` wrote.
+
+    Raises:
+        StageFailedError: evaluation failed.
     """
-    stored = stage.run / EVALUATION_NAME
-    if stored.is_file():
-        evaluation = json.loads(stored.read_text("utf8"))
-        if evaluation["results"]["protocol"]["step"] == stage.steps - 1:
-            return evaluation
-    fresh = stored.with_name(f".{EVALUATION_NAME}.{os.getpid()}.tmp.json")
+    if (stored := stored_evaluation(stage)) is not None:
+        return stored
+    target = stage.run / EVALUATION_NAME
+    fresh = stage.run / f".{EVALUATION_NAME}.{os.getpid()}.json"
     command = ["ns-eval", "--load-config", str(stage.config), "--output-path", str(fresh)]
     try:
-        run_command(command, stage.run / "eval.log", device)
+        run(command, stage.run / "eval.log", device, False)
         evaluation = json.loads(fresh.read_text("utf8"))
-        fresh.replace(stored)
+        fresh.replace(target)
     finally:
         fresh.unlink(missing_ok=True)
     return evaluation
 
 
+def stored_evaluation(stage: Stage) -> dict[str, Any] | None:
+    """The kept result if it is of the newest checkpoint."""
+    file = stage.run / EVALUATION_NAME
+    if not file.is_file():
+        return None
+    evaluation = json.loads(file.read_text("utf8"))
+    return evaluation if evaluation["results"]["protocol"]["step"] == stage.steps_done() - 1 else None
+
+
+def live_steps(stage: Stage) -> int:
+    """Steps a stage in training has done, as its log says; at least those of its newest checkpoint."""
+    said = _STEP_IN_LOG.findall(read_tail(stage.log))
+    return max(stage.steps_done(), int(said[-1]) if said else 0)
+
+
 def run_stages(
-    stages: Sequence[Stage], devices: Sequence[str | None] = (None,), notify: Callable[[Stage, str], None] | None = None
+    stages: Sequence[Stage],
+    devices: Sequence[str | None] = (None,),
+    notify: Notify = lambda stage, event: None,
+    tick: Callable[[], None] = lambda: None,
+    processes: Processes | None = None,
 ) -> None:
-    """Train all stages, independent ones side by side when there are several devices.
+    """Train and evaluate all stages, independent ones side by side when there are several devices.
+
+    Finished stages are skipped, interrupted ones resumed; a run folder without a checkpoint is started anew.
 
     Args:
-        stages: in an order in which every stage comes behind those it needs.
-        devices: CUDA device numbers to hand out; ``(None,)`` trains one after the other.
-        notify: called with a stage and ``"start"``, ``"done"`` or ``"skipped"``.
+        stages: the plan, every stage behind those it needs.
+        devices: CUDA device numbers (or ``cpu``) to hand out; ``(None,)`` trains one stage after the other.
+        notify: called (from other threads) with a stage and what happens to it.
+        tick: called twice a second, and may raise KeyboardInterrupt to stop everything.
+        processes: who runs the commands; whatever ends this function early stops them.
 
     Raises:
-        StageFailedError: a stage failed; stages already running are waited for, later ones not begun.
+        StageFailedError: a stage failed; those at work on other devices were let finish, no others begun.
+        ValueError: stages need runs nobody trains, or runs that are there do not fit the plan; nothing was begun.
     """
+    processes = processes or Processes()
+    _check_plan(stages)
     free: queue.Queue[str | None] = queue.Queue()
     for device in devices:
         free.put(device)
+    retrained: set[Path] = set()
 
     def work(stage: Stage) -> None:
         device = free.get()
         try:
-            if notify:
-                notify(stage, "start")
-            trained = train_stage(stage, device)
-            if notify:
-                notify(stage, "done" if trained else "skipped")
+            if _bring_to_end(stage, processes.run, device, notify, retrained):
+                retrained.add(stage.run)
         finally:
             free.put(device)
 
     waiting = list(stages)
     finished: set[Path] = set()
-    while waiting:
-        ready = [stage for stage in waiting if all(run in finished for run in stage.needs)]
-        if not ready:
-            needs = sorted({str(run) for stage in waiting for run in stage.needs} - {str(run) for run in finished})
-            raise ValueError(f"stages wait for runs nobody trains: {', '.join(needs)}")
-        with ThreadPoolExecutor(len(devices)) as pool:
-            for future in [pool.submit(work, stage) for stage in ready]:
-                future.result()
-        finished.update(stage.run for stage in ready)
-        waiting = [stage for stage in waiting if stage.run not in finished]
+    running: dict[Future[None], Stage] = {}
+    failure: StageFailedError | None = None
+    with ThreadPoolExecutor(len(devices)) as pool:
+        try:
+            while running or (waiting and failure is None):
+                if failure is None:
+                    ready = [stage for stage in waiting if finished.issuperset(stage.needs)]
+                    waiting = [stage for stage in waiting if stage not in ready]
+                    running |= {pool.submit(work, stage): stage for stage in ready}
+                done, _ = wait(running, timeout=_SECONDS_BETWEEN_TICKS, return_when=FIRST_COMPLETED)
+                tick()
+                for future in done:
+                    stage = running.pop(future)
+                    if future.cancelled():
+                        continue
+                    try:
+                        future.result()
+                        finished.add(stage.run)
+                    except StageFailedError as error:
+                        notify(stage, "failed")
+                        failure = failure or error
+                        for queued in running:
+                            queued.cancel()  # those already at work go on
+        except BaseException:
+            for future in running:
+                future.cancel()
+            processes.stop()
+            raise
+    if failure is not None:
+        raise failure
+
+
+def _bring_to_end(stage: Stage, run: RunCommand, device: str | None, notify: Notify, retrained: set[Path]) -> bool:
+    """Whether the stage had to be trained."""
+    state = stage.state()
+    stale = [str(needed) for needed in stage.needs if needed in retrained]
+    if stale and state != "missing":
+        raise StageFailedError(
+            f"{stage.run} was trained on an earlier {' and '.join(stale)}, which had to be trained anew; delete "
+            f"{stage.run} and run the same command again"
+        )
+    if state != "finished":
+        notify(stage, "resume" if state == "interrupted" else "train")
+        train_stage(stage, run, device, resume=state == "interrupted")
+    if stored_evaluation(stage) is None:
+        notify(stage, "evaluate")
+        evaluate_stage(stage, run, device)
+    notify(stage, "skipped" if state == "finished" else "trained")
+    return state != "finished"
+
+
+def _check_plan(stages: Sequence[Stage]) -> None:
+    """Before hours are spent: can every stage begin once, and do the runs that are there belong to this plan?"""
+    behind: set[Path] = set()
+    for stage in stages:
+        orphans = sorted(str(run) for run in stage.needs if run not in behind)
+        if orphans:
+            raise ValueError(
+                f"expected every stage behind those it needs, found none for {', '.join(orphans)} before {stage.run}"
+            )
+        behind.add(stage.run)
+        stage.check_made_alike()

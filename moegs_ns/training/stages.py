@@ -4,8 +4,10 @@ A stage's run folder is known beforehand (``<output>/<scene>/<method>/<name>``),
 first one left: finished stages are skipped, interrupted ones resumed. Imports no torch: planning is instant.
 """
 
+import os
 import shlex
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -14,8 +16,18 @@ from moegs_ns.runs.checkpoint_files import CHECKPOINT_FOLDER, list_checkpoints
 from moegs_ns.runs.record import read_run_record
 
 State = Literal["missing", "interrupted", "finished"]
-#: The paper's expert sets for two, three and four experts (MoE-GS §4.1), in the order experts are added.
+#: The order in which the paper adds experts: Ex4DGS and STG are its set of two, E-D3DGS makes it three, 4DGaussians
+#: four (MoE-GS §4.1).
 PAPER_ORDER = ("ex4dgs", "stg", "ed3dgs", "4dgaussians")
+
+_SMALLEST_EXPERTS = 2
+_MOST_STEPS_BETWEEN_SAVES = 1000
+_SAVES_PER_RUN = 10
+#: Options that say where a run lies and how it is watched, not what is trained.
+_INCIDENTAL = {
+    *("--output-dir", "--timestamp", "--experiment-name", "--data", "--load-dir", "--load-step", "--load-checkpoint"),
+    *("--vis", "--steps-per-save"),
+}
 
 
 @dataclass(frozen=True)
@@ -34,6 +46,11 @@ class Scene:
     options: tuple[str, ...] = ()
     output_dir: Path = Path("outputs")
 
+    @property
+    def name(self) -> str:
+        """The folder nerfstudio 1.1.5 files the scene's runs under: the data folder's name without its suffix."""
+        return Path(os.path.normpath(self.data.expanduser().absolute())).stem
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -45,7 +62,7 @@ class Stage:
         steps: training steps in all.
         options: method options (before the data parser's name).
         scene: what it trains on.
-        data_options: data parser options of the preset; those the user gave come behind and win.
+        data_options: data parser options of the preset; what the user gave in ``scene.options`` replaces them.
         needs: run folders that must be finished before.
     """
 
@@ -55,19 +72,53 @@ class Stage:
     options: tuple[str, ...]
     scene: Scene
     data_options: tuple[str, ...] = ()
-    needs: tuple[Path, ...] = field(default=())
+    needs: tuple[Path, ...] = ()
 
     @property
     def config(self) -> Path:
         """The run's ``config.yml``."""
         return self.run / "config.yml"
 
+    @property
+    def log(self) -> Path:
+        """What the training process prints."""
+        return self.run / "train.log"
+
+    def steps_done(self) -> int:
+        """Steps a resumed training would not repeat: those in the newest checkpoint, 0 without one.
+
+        Checkpoints decide, not ``run.json``: a process killed between the two leaves the record behind or ahead.
+        """
+        return max(list_checkpoints(self.run / CHECKPOINT_FOLDER), default=-1) + 1
+
     def state(self) -> State:
-        """How far the run is, from its record and checkpoints."""
-        if not list_checkpoints(self.run / CHECKPOINT_FOLDER):
+        """How far the run is."""
+        done = self.steps_done()
+        if done == 0:
             return "missing"
-        done = read_run_record(self.run)["progress"]["steps_done"]
         return "finished" if done >= self.steps else "interrupted"
+
+    def check_made_alike(self) -> None:
+        """Refuse to take a run for this stage that was trained with other options.
+
+        Raises:
+            ValueError: its record names another command; the message lists the differences.
+            FileNotFoundError: there are checkpoints but no record.
+        """
+        if self.state() == "missing":
+            return
+        made = _choices(shlex.split(read_run_record(self.run)["command"]))
+        wanted = _choices(self.command())
+        differences = [
+            f"{flag} {' '.join(made.get(flag, ('unset',)))} instead of {' '.join(wanted.get(flag, ('unset',)))}"
+            for flag in sorted(set(made) | set(wanted))
+            if made.get(flag) != wanted.get(flag)
+        ]
+        if differences:
+            raise ValueError(
+                f"expected the run {self.run} to be of this plan, found one trained with other options "
+                f"({'; '.join(differences)}); give the new runs another --name, or delete that folder"
+            )
 
     def command(self, resume: bool = False) -> list[str]:
         """The equivalent ``ns-train`` command line."""
@@ -76,9 +127,12 @@ class Stage:
             "ns-train",
             self.method,
             *("--output-dir", str(self.scene.output_dir), "--timestamp", self.run.name, "--vis", "tensorboard"),
+            *("--steps-per-save", str(_steps_per_save(self.steps))),
             *self.options,
             *resuming,
-            *("--data", str(self.scene.data), self.scene.parser, *self.data_options, *self.scene.options),
+            *("--data", str(self.scene.data), self.scene.parser),
+            *_without(self.data_options, _flags(self.scene.options)),
+            *self.scene.options,
         ]
 
     def shown(self) -> str:
@@ -86,7 +140,7 @@ class Stage:
         return shlex.join(self.command())
 
 
-def default_experts(known: list[str], number: int | None = None) -> list[str]:
+def default_experts(known: Sequence[str], number: int | None = None) -> list[str]:
     """The paper's expert set, as far as the experts exist.
 
     Args:
@@ -94,48 +148,58 @@ def default_experts(known: list[str], number: int | None = None) -> list[str]:
         number: 2, 3 or 4 for the paper's set of that size; None takes all that exist.
 
     Raises:
-        ValueError: no such set.
+        ValueError: no such set, or experts of it that do not exist.
     """
+    present = [name for name in PAPER_ORDER if name in known]
     if number is None:
-        return [name for name in PAPER_ORDER if name in known]
-    if not 2 <= number <= len(PAPER_ORDER):
-        raise ValueError(f"the paper has expert sets of 2, 3 and 4, found {number}; name them with --experts")
+        return present
+    if not _SMALLEST_EXPERTS <= number <= len(PAPER_ORDER):
+        raise ValueError(f"expected --num-experts 2, 3 or 4 (the paper's sets), found {number}; or use --experts")
     wanted = PAPER_ORDER[:number]
     missing = [name for name in wanted if name not in known]
     if missing:
         raise ValueError(
-            f"the paper's set of {number} needs {', '.join(missing)}, which do not exist here; use --experts"
+            f"the paper's set of {number} is {', '.join(wanted)}, of which {', '.join(missing)} cannot be trained "
+            f"here; name the experts yourself, such as --experts {' '.join(present)}"
         )
     return list(wanted)
 
 
 def expert_stage(scene: Scene, expert: str, preset: str | None, name: str, seed: int) -> Stage:
     """The stage that trains one expert."""
-    recipe = load_recipe(expert, preset)
-    return _stage(scene, f"moegs-{expert}", recipe, load_recipe(expert), name, seed)
+    return _stage(scene, f"moegs-{expert}", load_recipe(expert, preset), load_recipe(expert), name, seed)
 
 
-def router_stage(scene: Scene, experts: list[Stage], preset: str | None, name: str, seed: int) -> Stage:
+def router_stage(scene: Scene, experts: Sequence[Stage], preset: str | None, name: str, seed: int) -> Stage:
     """The stage that trains the router on finished experts."""
-    recipe = load_recipe("router", preset)
     runs = tuple(stage.run for stage in experts)
     extra = ("--experts", *(str(run) for run in runs))
-    return _stage(scene, "moegs-router", recipe, load_recipe("router"), name, seed, extra, runs)
+    return _stage(scene, "moegs-router", load_recipe("router", preset), load_recipe("router"), name, seed, extra, runs)
 
 
-def plan(scene: Scene, experts: list[str], preset: str | None, seed: int = 42) -> list[Stage]:
+def plan(
+    scene: Scene, experts: Sequence[str], preset: str | None, seed: int = 42, name: str | None = None
+) -> list[Stage]:
     """All stages of one mixture: its experts, then the router (left out for a single expert).
 
-    The router's run is named after the set, so that mixtures of several sets lie side by side.
+    Args:
+        scene: what to train on.
+        experts: expert names; one named twice is trained twice, with two seeds.
+        preset: name or TOML file of a preset, None for the papers' recipes.
+        seed: of the first of each expert and of the router.
+        name: what the runs are called; default ``<preset>-seed<seed>``. The router's name also lists its experts, so
+            that mixtures of several sets lie side by side and share expert runs.
+
+    Raises:
+        ValueError: no experts, unknown ones, or a preset that does not fit.
     """
-    label = f"{preset or 'paper'}-seed{seed}"
-    counts: dict[str, int] = {}
-    stages = []
-    for expert in experts:
-        counts[expert] = counts.get(expert, 0) + 1
-        copy = "" if counts[expert] == 1 else f"-{counts[expert]}"
-        # Several experts of one family differ by their seed only.
-        stages.append(expert_stage(scene, expert, preset, label + copy, seed + counts[expert] - 1))
+    if not experts:
+        raise ValueError("expected at least one expert to train, found none; name some with --experts")
+    label = name or f"{Path(preset).stem if preset else 'paper'}-seed{seed}"
+    stages: list[Stage] = []
+    for position, expert in enumerate(experts):
+        copies = list(experts[:position]).count(expert)
+        stages.append(expert_stage(scene, expert, preset, f"{label}-{copies + 1}" if copies else label, seed + copies))
     if len(experts) > 1:
         stages.append(router_stage(scene, stages, preset, f"{label}-{'+'.join(experts)}", seed))
     return stages
@@ -152,12 +216,51 @@ def _stage(
     needs: tuple[Path, ...] = (),
 ) -> Stage:
     options, data_options = recipe.command_line(base)
+    # Runs of several seeds are to differ in everything that is random, the order of the images too.
+    seeds = ("--machine.seed", str(seed), "--pipeline.datamanager.sampling-seed", str(seed))
     return Stage(
         method=method,
-        run=scene.output_dir / scene.data.name / method / name,
+        run=scene.output_dir / scene.name / method / name,
         steps=recipe.steps,
-        options=("--machine.seed", str(seed), *options, *extra),
+        options=(*seeds, *options, *extra),
         scene=scene,
         data_options=tuple(data_options),
         needs=needs,
     )
+
+
+def _steps_per_save(steps: int) -> int:
+    """Short runs save often enough that a kill costs at most a tenth of the run."""
+    return max(1, min(_MOST_STEPS_BETWEEN_SAVES, steps // _SAVES_PER_RUN))
+
+
+def _groups(arguments: Sequence[str]) -> list[list[str]]:
+    """Arguments cut before every ``--flag``; ``--flag=value`` is taken apart, underscores in flags become dashes."""
+    groups: list[list[str]] = [[]]
+    for argument in arguments:
+        if argument.startswith("--"):
+            flag, equals, value = argument.partition("=")
+            groups.append([flag.replace("_", "-"), *([value] if equals else [])])
+        else:
+            groups[-1].append(argument)
+    return groups
+
+
+def _flags(arguments: Sequence[str]) -> set[str]:
+    return {group[0] for group in _groups(arguments)[1:]}
+
+
+def _without(arguments: Sequence[str], flags: set[str]) -> list[str]:
+    return [part for group in _groups(arguments) if not group or group[0] not in flags for part in group]
+
+
+def _choices(command: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """What a command line chooses, by flag; paths of experts are reduced to what identifies them below a scene."""
+    choices = {}
+    for flag, *values in _groups(command)[1:]:
+        if flag in _INCIDENTAL or flag.startswith("--logging."):
+            continue
+        if flag == "--experts":
+            values = ["/".join(Path(value).parts[-2:]) for value in values]
+        choices[flag] = tuple(values)
+    return choices

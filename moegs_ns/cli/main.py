@@ -1,0 +1,85 @@
+"""The ``moegs`` command: ``moegs train``, ``moegs report``, ``moegs render``.
+
+Everything heavy is imported inside the commands, so that ``moegs --help`` answers at once.
+"""
+
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import tyro
+
+from moegs_ns.cli.render import Render
+from moegs_ns.cli.report import Report
+from moegs_ns.cli.train import Train
+
+Command = (
+    Annotated[Train, tyro.conf.subcommand("train")]
+    | Annotated[Report, tyro.conf.subcommand("report")]
+    | Annotated[Render, tyro.conf.subcommand("render")]
+)
+_DESCRIPTION = "Mixtures of dynamic Gaussian-splat experts: train one scene's experts and router, report, render."
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Entry point of ``moegs``; ``arguments`` default to those of the process."""
+    sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Parse, call, and turn expected errors into one line.
+
+    Returns:
+        Exit status: 0, 1 for an error that was explained, 130 or 143 when interrupted.
+    """
+    own, passed_on = _split(list(arguments))
+    command = tyro.cli(Command, args=own, prog="moegs", description=_DESCRIPTION)  # type: ignore[arg-type]
+    if passed_on is not None:
+        if not isinstance(command, Train):
+            return _fail("only `moegs train` takes options of the data parser behind '--'")
+        command.data_options = tuple(passed_on)
+    previous = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        command.run()
+    except KeyboardInterrupt as interrupt:
+        from rich.console import Console
+
+        Console(stderr=True).print("\nStopped. The same command goes on where it stopped.", style="yellow")
+        return 143 if interrupt.args else 130
+    except (ValueError, OSError, RuntimeError) as error:
+        if not _is_ours(error):
+            raise
+        return _fail(str(error))
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    return 0
+
+
+def _split(arguments: list[str]) -> tuple[list[str], list[str] | None]:
+    """What stands before and behind the first ``--``; None when there is none."""
+    if "--" not in arguments:
+        return arguments, None
+    cut = arguments.index("--")
+    return arguments[:cut], arguments[cut + 1 :]
+
+
+def _is_ours(error: Exception) -> bool:
+    """Whether the project raised it, with a sentence for the user; anything else deserves its traceback."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and str(trace.tb_frame.f_globals.get("__name__", "")).startswith("moegs_ns.")
+
+
+def _fail(message: str) -> int:
+    from rich.console import Console
+    from rich.markup import escape
+
+    Console(stderr=True).print(f"[bold red]error:[/bold red] {escape(message)}", soft_wrap=True, highlight=False)
+    return 1
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt(number)

@@ -1,0 +1,61 @@
+"""Pictures side by side, each with a line of text above it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+_TEXT_SHARE = 0.055  # of the picture's height
+_SMALLEST_TEXT = 9  # pixels
+_GAP = 2  # pixels between pictures
+
+
+def as_uint8(image: np.ndarray) -> np.ndarray:
+    """Float ``[H,W]`` or ``[H,W,C]`` in [0,1] (values outside are clipped), or uint8 as it is."""
+    if image.dtype == np.uint8:
+        return image
+    return (np.clip(image, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
+
+
+def row_of_panels(pictures: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Pictures of one size in a row.
+
+    Args:
+        pictures: label to uint8 ``[H,W,3]``.
+
+    Returns:
+        uint8 ``[H',W',3]`` on black.
+    """
+    panels = [labelled(picture, label) for label, picture in pictures.items()]
+    return beside(panels)
+
+
+def labelled(picture: np.ndarray, label: str) -> np.ndarray:
+    """The picture with a line of white text above it, cut where it is too long."""
+    height, width = picture.shape[:2]
+    size = max(_SMALLEST_TEXT, round(_TEXT_SHARE * height))
+    strip = Image.new("RGB", (width, size + size // 2))
+    ImageDraw.Draw(strip).text((size // 3, size // 8), label, fill=(255, 255, 255), font=ImageFont.load_default(size))
+    return np.concatenate([np.asarray(strip), picture])
+
+
+def beside(pictures: Sequence[np.ndarray]) -> np.ndarray:
+    """Pictures of one height from left to right with black between them."""
+    gap = np.zeros((pictures[0].shape[0], _GAP, 3), np.uint8)
+    parts = [part for picture in pictures for part in (gap, picture)][1:]
+    return np.concatenate(parts, axis=1)
+
+
+def below(pictures: Sequence[np.ndarray]) -> np.ndarray:
+    """Pictures of one width from top to bottom with black between them."""
+    gap = np.zeros((_GAP, pictures[0].shape[1], 3), np.uint8)
+    parts = [part for picture in pictures for part in (gap, picture)][1:]
+    return np.concatenate(parts, axis=0)
+
+
+def save_picture(path: Path, picture: np.ndarray) -> Path:
+    """Write uint8 ``[H,W,3]`` as PNG; the folder is created."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(picture).save(path, format="PNG")
+    return path

@@ -1,0 +1,117 @@
+"""What a run left in its folder for a report: ``run.json`` and the stored scores. Standard library only, no YAML."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from moegs_ns.runs.checkpoint_files import CHECKPOINT_FOLDER, list_checkpoints
+from moegs_ns.runs.record import read_run_record
+
+EVALUATION_NAME = "eval_test.json"
+"""Scores of a run's newest checkpoint on the test cameras, as ``ns-eval`` writes them, in the run folder."""
+
+_BYTES_PER_FLOAT = 4
+_SAME_SCORE = 0.05  # dB; renders of one checkpoint by two programs differ by far less
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished and evaluated run.
+
+    Attributes:
+        folder: its run folder.
+        record: its ``run.json``.
+        scores: the ``results`` of its evaluation.
+    """
+
+    folder: Path
+    record: dict[str, Any]
+    scores: dict[str, Any]
+
+    @property
+    def protocol(self) -> dict[str, Any]:
+        """Split, cameras, frames, resolution and metrics the scores belong to."""
+        return self.scores["protocol"]
+
+    @property
+    def scene(self) -> str:
+        """Name of the scene."""
+        return str(self.record["scene"].get("scene", "unknown scene"))
+
+    @property
+    def expert(self) -> str:
+        """Family of a single expert; ``router`` for a mixture."""
+        return str(self.record["expert"]["name"])
+
+    @property
+    def expert_names(self) -> list[str]:
+        """Names of a mixture's experts, in gate order; empty for a single expert."""
+        return list(self.record.get("model", {}).get("experts", []))
+
+    @property
+    def seed(self) -> int | None:
+        """The seed it was trained with."""
+        return self.record.get("seed")
+
+    @property
+    def training_seconds(self) -> float | None:
+        """Wall-clock seconds of its training steps."""
+        return self.record["progress"].get("training_seconds")
+
+    @property
+    def num_gaussians(self) -> int | None:
+        """Gaussians it renders with."""
+        return self.record.get("model", {}).get("num_gaussians")
+
+    @property
+    def megabytes(self) -> float | None:
+        """Size of its parameters as 32-bit floats, in MB (10^6 bytes); a mixture's include its experts'."""
+        count = self.record.get("num_parameters")
+        return None if count is None else count * _BYTES_PER_FLOAT / 1e6
+
+    def experts(self) -> list["RunResult | None"]:
+        """The runs of a mixture's experts where they still exist, evaluated and unchanged; None for the others."""
+        folders = self.record["expert"].get("config", {}).get("experts", [])
+        if len(folders) != len(self.expert_names):
+            return [None] * len(self.expert_names)
+        return [
+            self._unchanged_expert(name, Path(folder)) for name, folder in zip(self.expert_names, folders, strict=True)
+        ]
+
+    def _unchanged_expert(self, name: str, folder: Path) -> "RunResult | None":
+        """An expert's run, unless it is gone or was trained anew since the mixture took its copy."""
+        if not folder.is_dir():
+            return None
+        try:
+            result = read_result(folder)
+        except (FileNotFoundError, ValueError):
+            return None
+        copy = self.scores.get(f"expert_{name}/psnr")
+        return None if copy is None or abs(copy - result.scores["psnr"]) > _SAME_SCORE else result
+
+
+def read_result(run: Path) -> RunResult:
+    """A run's record and scores.
+
+    Raises:
+        FileNotFoundError: no run, or one that was not evaluated.
+        ValueError: the scores are not of the run's newest checkpoint, or were written by something else.
+    """
+    folder = Path(run)
+    folder = folder if folder.is_dir() else folder.parent
+    record = read_run_record(run)
+    file = folder / EVALUATION_NAME
+    again = f"ns-eval --load-config {folder / 'config.yml'} --output-path {file}"
+    if not file.is_file():
+        raise FileNotFoundError(f"expected the scores of {folder} in {file.name}, found none; evaluate it: {again}")
+    scores = json.loads(file.read_text("utf8")).get("results", {})
+    if "protocol" not in scores or "psnr" not in scores:
+        raise ValueError(f"expected what ns-eval writes in {file}, found other data; write it anew: {again}")
+    saved = list_checkpoints(folder / CHECKPOINT_FOLDER)
+    if saved and max(saved) != scores["protocol"].get("step"):
+        raise ValueError(
+            f"expected the scores of step {max(saved)} in {file}, found those of step "
+            f"{scores['protocol'].get('step')}; the run was trained on, evaluate it again: {again}"
+        )
+    return RunResult(folder, record, scores)

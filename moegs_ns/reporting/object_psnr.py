@@ -1,0 +1,115 @@
+"""PSNR per object of a scene that ships object masks (``mask/<camera>/<frame>.png``)."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from moegs_ns.reporting.metrics import MEAN_SQUARED_ERROR_FLOOR
+from moegs_ns.reporting.tables import Table
+
+OBJECTS_NAME = "object_psnr_test.json"
+"""Scores per object of a run's newest checkpoint on the test cameras, in the run folder."""
+
+PROTOCOL = (
+    "PSNR per object: mean squared error over all pixels of the object in all test images, data range 1; masks are "
+    "scaled to the images by taking the nearest pixel. In brackets the share of all pixels."
+)
+
+
+@dataclass(frozen=True)
+class ObjectMasks:
+    """Object numbers per pixel, on disk.
+
+    Attributes:
+        folder: ``mask/``.
+        names: object number to name.
+    """
+
+    folder: Path
+    names: Mapping[int, str]
+
+    def read(self, camera: str, frame: int, width: int, height: int) -> np.ndarray:
+        """``[height,width]`` object numbers, nearest neighbour; ``frame`` counts from the start of the clip.
+
+        Raises:
+            FileNotFoundError: no mask of that image.
+        """
+        masks = {int(file.stem): file for file in (self.folder / camera).glob("*.png") if file.stem.isdigit()}
+        if frame not in masks:
+            raise FileNotFoundError(
+                f"expected a mask of frame {frame} of {camera} at {self.folder / camera}/{frame:04d}.png, found none"
+            )
+        with Image.open(masks[frame]) as image:
+            return np.asarray(image.resize((width, height), Image.Resampling.NEAREST))
+
+
+def find_masks(data: Path) -> ObjectMasks | None:
+    """The masks of a data folder, None where it has none; ``ground_truth.json`` may name the objects."""
+    folder = data / "mask"
+    if not folder.is_dir():
+        return None
+    description = data / "ground_truth.json"
+    named = json.loads(description.read_text("utf8")).get("object_index", {}) if description.is_file() else {}
+    return ObjectMasks(folder, {int(number): str(name) for name, number in named.items()})
+
+
+@dataclass
+class ObjectErrors:
+    """Squared errors by picture and object, summed over images."""
+
+    names: Mapping[int, str]
+    _sums: dict[str, dict[int, float]] = field(default_factory=dict)
+    _pixels: dict[int, int] = field(default_factory=dict)
+
+    def add(self, pictures: Mapping[str, np.ndarray], truth: np.ndarray, mask: np.ndarray) -> None:
+        """Count one image.
+
+        Args:
+            pictures: row name to ``[H,W,3]`` float; clamped to [0,1] as in the metrics protocol.
+            truth: ``[H,W,3]`` float in [0,1].
+            mask: ``[H,W]`` object numbers.
+        """
+        counts = np.bincount(mask.ravel())
+        for number in np.flatnonzero(counts):
+            self._pixels[int(number)] = self._pixels.get(int(number), 0) + int(counts[number])
+        for row, picture in pictures.items():
+            errors = np.square(np.clip(picture, 0.0, 1.0).astype(np.float64) - truth).mean(axis=-1)
+            sums = np.bincount(mask.ravel(), weights=errors.ravel())
+            own = self._sums.setdefault(row, {})
+            for number in np.flatnonzero(counts):
+                own[int(number)] = own.get(int(number), 0.0) + float(sums[number])
+
+    def summary(self) -> dict[str, Any]:
+        """Plain data: ``objects`` name to share of pixels, ``psnr`` row to name to dB."""
+        total = sum(self._pixels.values())
+        name = {number: self.names.get(number, f"object {number}") for number in sorted(self._pixels)}
+        return {
+            "objects": {name[number]: self._pixels[number] / total for number in name},
+            "psnr": {
+                row: {name[number]: _decibel(sums[number] / self._pixels[number]) for number in name}
+                for row, sums in self._sums.items()
+            },
+        }
+
+
+def object_table(title: str, summary: Mapping[str, Any], labels: Mapping[str, str]) -> Table:
+    """The summary as a table; ``labels`` maps row names to what is printed, in order."""
+    objects = summary["objects"]
+    rows = [row for row in labels if row in summary["psnr"]]
+    return Table(
+        title=title,
+        header=["PSNR", *(f"{name} ({100 * share:.1f} %)" for name, share in objects.items())],
+        rows=[[labels[row], *(f"{summary['psnr'][row][name]:.2f}" for name in objects)] for row in rows],
+        notes=[PROTOCOL],
+        emphasised=(len(rows) - 1,) if rows and len(rows) > 1 else (),
+    )
+
+
+def _decibel(mean_squared_error: float) -> float:
+    return -10.0 * math.log10(max(mean_squared_error, MEAN_SQUARED_ERROR_FLOOR))

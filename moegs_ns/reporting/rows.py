@@ -1,0 +1,109 @@
+"""The rows of a report, as numbers: what each run, and each reference picture of a mixture, scored and cost."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from moegs_ns.reporting.evaluation_files import RunResult
+
+QUALITY = ("psnr", "ssim", "lpips_alex", "lpips_vgg")
+COSTS = ("fps", "gaussians", "megabytes", "seconds", "total_seconds")
+
+MIXTURE = "mixture"
+BEST_EXPERT = "best expert"
+REFERENCES = {
+    "mean_of_experts": "mean of experts",
+    "smoothed_oracle": "9x9-smoothed oracle",
+    "pixel_oracle": "pixel oracle",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table.
+
+    Attributes:
+        label: what it is about.
+        values: numbers by column; a column that is missing could not be had.
+        detail: put in brackets behind the label.
+        has_costs: whether speed, size and training time mean anything for it (not for reference pictures).
+    """
+
+    label: str
+    values: dict[str, float]
+    detail: str = ""
+    has_costs: bool = True
+
+
+def single_row(result: RunResult) -> Row:
+    """The row of one expert's run; the run's name tells it from another one of that family."""
+    return Row(result.expert, {**_quality(result.scores), **_costs(result)}, detail=_name_without_seed(result))
+
+
+def mixture_rows(result: RunResult) -> list[Row]:
+    """All rows of a mixture: its experts, the best of them, the reference pictures, the mixture."""
+    experts = []
+    for name, run in zip(result.expert_names, result.experts(), strict=True):
+        quality = _quality(result.scores, f"expert_{name}/")
+        count = result.record.get("model", {}).get("num_gaussians_per_expert", {}).get(name)
+        costs = _known(gaussians=count) if run is None else _costs(run)
+        experts.append(Row(name, {**quality, **costs}))
+    best = max(experts, key=lambda row: row.values["psnr"])
+    references = [
+        Row(label, _quality(result.scores, f"{key}/"), has_costs=False)
+        for key, label in REFERENCES.items()
+        if f"{key}/psnr" in result.scores
+    ]
+    costs = {**_costs(result), **_known(total_seconds=_total_seconds(result))}
+    return [
+        *experts,
+        Row(BEST_EXPERT, best.values, detail=best.label),
+        *references,
+        Row(MIXTURE, {**_quality(result.scores), **costs}),
+    ]
+
+
+def mixture_facts(result: RunResult) -> dict[str, float]:
+    """Numbers about a mixture as a whole; those that cannot be had are missing.
+
+    Returns:
+        ``over_best``: dB above the best expert. ``smoothed_share``, ``pixel_share``: this lead as a share of that of
+        the smoothed and the pixel oracle. ``router_cost``: router training time as a share of all experts' together.
+    """
+    scores = result.scores
+    best = max(scores[f"expert_{name}/psnr"] for name in result.expert_names)
+    facts = {"over_best": scores["psnr"] - best}
+    for key, oracle in (("smoothed_share", "smoothed_oracle/psnr"), ("pixel_share", "pixel_oracle/psnr")):
+        if oracle in scores and scores[oracle] > best:
+            facts[key] = facts["over_best"] / (scores[oracle] - best)
+    total, own = _total_seconds(result), result.training_seconds
+    if total is not None and own is not None and total > own:
+        facts["router_cost"] = own / (total - own)
+    return facts
+
+
+def _total_seconds(result: RunResult) -> float | None:
+    """Training time of the router and all experts, None if one of them is unknown."""
+    parts = [result.training_seconds, *(None if run is None else run.training_seconds for run in result.experts())]
+    return None if None in parts else sum(part for part in parts if part is not None)
+
+
+def _quality(scores: dict[str, Any], prefix: str = "") -> dict[str, float]:
+    return {name: float(scores[prefix + name]) for name in QUALITY if prefix + name in scores}
+
+
+def _costs(result: RunResult) -> dict[str, float]:
+    return _known(
+        fps=result.scores.get("fps"),
+        gaussians=result.num_gaussians,
+        megabytes=result.megabytes,
+        seconds=result.training_seconds,
+    )
+
+
+def _known(**values: float | None) -> dict[str, float]:
+    return {name: float(value) for name, value in values.items() if value is not None}
+
+
+def _name_without_seed(result: RunResult) -> str:
+    """``quick-seed42`` becomes ``quick``: runs that differ in their seed only belong into one row."""
+    return result.folder.name.replace(f"-seed{result.seed}", "")

@@ -1,0 +1,162 @@
+"""A trained run brought back to life from ``run.json`` and its checkpoint alone: no YAML, no training cameras.
+
+``ns-eval`` and ``ns-render`` load a run through its ``config.yml``, which names Python classes and runs code. What the
+``moegs`` command shows or measures of a run goes through here.
+"""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.data.scene_box import SceneBox
+from nerfstudio.models.base_model import Model
+from torch import Tensor
+
+from moegs_ns import compat
+from moegs_ns.router.experts import read_expert
+from moegs_ns.router.mixture import MixtureModelConfig
+from moegs_ns.runs.checkpoint_files import find_checkpoint
+from moegs_ns.runs.checkpoints import read_checkpoint
+from moegs_ns.runs.record import read_run_record
+from moegs_ns.scene.dataparsers.n3v import N3VDataParserConfig
+from moegs_ns.scene.dataset import FrameDataset
+
+Config = TypeVar("Config")
+_PARSERS = {"n3v": N3VDataParserConfig}
+
+
+@dataclass(frozen=True)
+class View:
+    """One held-out image.
+
+    Attributes:
+        camera_name: of the camera.
+        frame: number in the clip, from 0.
+        camera: ``Cameras`` of size 1, on the model's device.
+        truth: ``[H,W,3]`` float in [0,1], on the model's device.
+    """
+
+    camera_name: str
+    frame: int
+    camera: Cameras
+    truth: Tensor
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A run's model at its newest checkpoint, and images to compare it with.
+
+    Attributes:
+        folder: the run folder.
+        record: its ``run.json``.
+        step: of the checkpoint.
+        model: in evaluation mode.
+        dataset: of one split.
+    """
+
+    folder: Path
+    record: dict[str, Any]
+    step: int
+    model: Model
+    dataset: FrameDataset
+
+    @property
+    def fps(self) -> float:
+        """Frames per second of the scene."""
+        return float(self.dataset.metadata["fps"])
+
+    def views(self) -> Iterator[View]:
+        """All images of the split, camera by camera."""
+        metadata, cameras = self.dataset.metadata, self.dataset.cameras
+        for index in range(len(self.dataset)):
+            camera = cameras[index : index + 1].to(self.model.device)
+            yield View(
+                camera_name=metadata["camera_names"][int(cameras.metadata["camera_index"][index, 0])],
+                frame=int(cameras.metadata["frame_index"][index, 0]) + int(metadata["first_frame"]),
+                camera=camera,
+                truth=torch.from_numpy(self.dataset.get_numpy_image(index)).to(self.model.device).float() / 255.0,
+            )
+
+
+def load_run(run: Path, split: str = "test", device: str | None = None) -> LoadedRun:
+    """Load the newest checkpoint of a run and one split of the scene it was trained on.
+
+    Args:
+        run: run folder.
+        split: ``test`` or ``val``.
+        device: torch device; CUDA where there is one by default.
+
+    Raises:
+        FileNotFoundError: no run, checkpoint or data.
+        ValueError: a run of another kind or version, or a split without cameras.
+    """
+    compat.apply()
+    record = read_run_record(run)
+    checkpoint = read_checkpoint(find_checkpoint(run))
+    dataset = _dataset(record, split)
+    model = _mixture(record, checkpoint) if record["expert"]["name"] == "router" else _expert(run)
+    model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
+    return LoadedRun(run, record, int(checkpoint["step"]), model, dataset)
+
+
+def _expert(run: Path) -> Model:
+    spec, state = read_expert(run)
+    expert = spec.build()
+    expert.load_state_dict(state)
+    return expert
+
+
+def _mixture(record: Mapping[str, Any], checkpoint: Mapping[str, Any]) -> Model:
+    # The checkpoint holds the experts; their runs are not looked for.
+    config = config_from_plain(MixtureModelConfig, {**record["expert"]["config"], "experts": ()})
+    model = config.setup(scene_box=SceneBox(torch.tensor([[-1.0] * 3, [1.0] * 3])), num_train_data=1, metadata={})
+    state = checkpoint["pipeline"]
+    model.load_state_dict({key.removeprefix("_model."): state[key] for key in state if key.startswith("_model.")})
+    return model
+
+
+def _dataset(record: Mapping[str, Any], split: str) -> FrameDataset:
+    layout = record["scene"].get("layout")
+    if layout not in _PARSERS:
+        raise ValueError(
+            f"expected a run on a scene of the layout {' or '.join(_PARSERS)}, found {layout!r}; use ns-render for it"
+        )
+    config = config_from_plain(_PARSERS[layout], record["datamanager"]["dataparser"])
+    config.data = Path(record["scene"]["data"])
+    outputs = config.setup().get_dataparser_outputs(split=split)
+    if not len(outputs.image_filenames):
+        raise ValueError(f"expected cameras in the {split} split of {config.data}, found none")
+    return FrameDataset(outputs)
+
+
+def config_from_plain(config: type[Config], values: Mapping[str, Any]) -> Config:
+    """A config dataclass with the values a run record holds of it; JSON knows neither tuples nor paths.
+
+    Raises:
+        ValueError: the record names options this version does not know.
+    """
+    fields = {item.name: item for item in dataclasses.fields(config) if item.name != "_target"}  # type: ignore[arg-type]
+    unknown = sorted(set(values) - set(fields))
+    if unknown:
+        raise ValueError(
+            f"expected only options of {config.__name__} in the run record, found {unknown}: another version made it"
+        )
+    return config(**{name: _restored(value, fields[name].type) for name, value in values.items()})
+
+
+def _restored(value: Any, declared: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(value)
+    if isinstance(value, str) and Path in _alternatives(declared):
+        return Path(value)
+    return float(value) if value in ("inf", "-inf") else value
+
+
+def _alternatives(declared: Any) -> tuple[Any, ...]:
+    return typing.get_args(declared) if isinstance(declared, types.UnionType) else (declared,)
