@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 CHECKED := moegs_ns tests tools benchmarks setup.py
 
-.PHONY: help env lint format test test-slow test-all wheel lock clean
+.PHONY: help env demo lint format test test-slow test-all wheel lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +18,9 @@ help: ## list the targets
 env: ## create or complete .venv (CPU torch, or the CUDA build where an NVIDIA GPU answers); nothing to do when up to date
 	@test -n "$(PYTHON)" || { echo "expected Python 3.11 as python3.11, python3 or python, found none; name one: make PYTHON=/path/to/python3.11"; exit 1; }
 	@$(PYTHON) tools/setup_env.py --path $(VENV)
+
+demo: env ## train two experts and a router on the sample scene (minutes on 2 cores): table, video, gate picture
+	$(BIN)/moegs train examples/mixed --experts stg 4dgaussians --preset demo --objects --render
 
 lint: env ## ruff (rules and format) and mypy
 	$(BIN)/ruff check $(CHECKED)

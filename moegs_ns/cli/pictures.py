@@ -65,7 +65,7 @@ def _pictures_of_camera(
                 pictures[label] = as_uint8(outputs[output])
             if names and position in chosen:
                 gates = {name: outputs[f"gate_{name}"][..., 0] for name in names}
-                gated.append(GatedFrame(f"mixture, frame {view.frame}", outputs["rgb"], gates))
+                gated.append(GatedFrame(f"frame {view.frame}", outputs["rgb"], gates))
             yield row_of_panels(pictures)
 
     repeats = math.ceil(_SHORTEST_VIDEO * run.fps / frames_in_all)

@@ -21,10 +21,9 @@ class Render:
         Raises:
             FileNotFoundError, ValueError: not a run, or its data are gone.
         """
-        from rich.console import Console
-
+        from moegs_ns.cli.console import make_console
         from moegs_ns.cli.pictures import write_pictures
 
-        console = Console()
+        console = make_console()
         for file in write_pictures(self.run_folder, self.output or self.run_folder / "pictures", console):
             console.print(str(file), soft_wrap=True, highlight=False)

@@ -37,14 +37,13 @@ class Report:
         Raises:
             FileNotFoundError, ValueError: a run without record or scores, or other files than expected.
         """
-        from rich.console import Console
-
+        from moegs_ns.cli.console import make_console
         from moegs_ns.reporting.evaluation_files import read_result
         from moegs_ns.reporting.tables import build_tables
 
         if not self.runs:
             raise ValueError("expected run folders to report on, found none: moegs report RUN [RUN ...]")
-        console = Console()
+        console = make_console()
         results = [read_result(run) for run in self.runs]
         tables = build_tables(results)
         if self.objects:

@@ -56,8 +56,7 @@ class Train:
             ValueError, FileNotFoundError: options that do not fit; nothing was begun.
             StageFailedError: a stage failed; the message names its log.
         """
-        from rich.console import Console
-
+        from moegs_ns.cli.console import make_console
         from moegs_ns.experts.recipes import known_experts
         from moegs_ns.training.stages import Scene, default_experts, plan
 
@@ -73,7 +72,7 @@ class Train:
         scene = Scene(self.data, self.parser, self.data_options, self.output_dir)
         stages = plan(scene, experts, None if self.preset == "paper" else self.preset, self.seed, self.name)
 
-        console = Console()
+        console = make_console()
         _show_plan(stages, console)
         if self.plan:
             return

@@ -52,7 +52,11 @@ def evenly_spaced(count: int, wanted: int) -> list[int]:
 
 def _row(frame: GatedFrame) -> np.ndarray:
     pictures = {frame.label: as_uint8(frame.rgb)}
-    for name, gate in frame.gates.items():
-        pictures[f"gate {name}"] = as_uint8(np.repeat(gate[..., None], 3, axis=-1))
+    colors = {}
+    for number, (name, gate) in enumerate(frame.gates.items()):
+        label = f"gate {name}"
+        pictures[label] = as_uint8(np.repeat(gate[..., None], 3, axis=-1))
+        red, green, blue = (int(part) for part in WINNER_COLORS[number % len(WINNER_COLORS)])
+        colors[label] = (red, green, blue)  # a label's colour is that of its expert in the map of winners
     pictures["winner"] = winner_map(np.stack(list(frame.gates.values())))
-    return row_of_panels(pictures)
+    return row_of_panels(pictures, colors)

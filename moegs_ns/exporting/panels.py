@@ -6,6 +6,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+Color = tuple[int, int, int]
+WHITE: Color = (255, 255, 255)
+
 _TEXT_SHARE = 0.055  # of the picture's height
 _SMALLEST_TEXT = 9  # pixels
 _GAP = 2  # pixels between pictures
@@ -18,25 +21,25 @@ def as_uint8(image: np.ndarray) -> np.ndarray:
     return (np.clip(image, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
 
 
-def row_of_panels(pictures: Mapping[str, np.ndarray]) -> np.ndarray:
+def row_of_panels(pictures: Mapping[str, np.ndarray], colors: Mapping[str, Color] | None = None) -> np.ndarray:
     """Pictures of one size in a row.
 
     Args:
         pictures: label to uint8 ``[H,W,3]``.
+        colors: label to the colour of its text, white where missing.
 
     Returns:
         uint8 ``[H',W',3]`` on black.
     """
-    panels = [labelled(picture, label) for label, picture in pictures.items()]
-    return beside(panels)
+    return beside([labelled(picture, label, (colors or {}).get(label, WHITE)) for label, picture in pictures.items()])
 
 
-def labelled(picture: np.ndarray, label: str) -> np.ndarray:
-    """The picture with a line of white text above it, cut where it is too long."""
+def labelled(picture: np.ndarray, label: str, color: Color = WHITE) -> np.ndarray:
+    """The picture with a line of text above it, cut where it is too long."""
     height, width = picture.shape[:2]
     size = max(_SMALLEST_TEXT, round(_TEXT_SHARE * height))
     strip = Image.new("RGB", (width, size + size // 2))
-    ImageDraw.Draw(strip).text((size // 3, size // 8), label, fill=(255, 255, 255), font=ImageFont.load_default(size))
+    ImageDraw.Draw(strip).text((size // 3, size // 8), label, fill=color, font=ImageFont.load_default(size))
     return np.concatenate([np.asarray(strip), picture])
 
 

@@ -70,25 +70,31 @@ class RunResult:
         count = self.record.get("num_parameters")
         return None if count is None else count * _BYTES_PER_FLOAT / 1e6
 
-    def experts(self) -> list["RunResult | None"]:
-        """The runs of a mixture's experts where they still exist, evaluated and unchanged; None for the others."""
+    def experts(self) -> list["RunResult | str"]:
+        """The runs a mixture's experts came from, each if it still scores what the mixture's copy of it does.
+
+        Returns:
+            In gate order, the run, or in words why there is none.
+        """
         folders = self.record["expert"].get("config", {}).get("experts", [])
         if len(folders) != len(self.expert_names):
-            return [None] * len(self.expert_names)
-        return [
-            self._unchanged_expert(name, Path(folder)) for name, folder in zip(self.expert_names, folders, strict=True)
-        ]
+            return [f"{name}: its run is not known" for name in self.expert_names]
+        return [self._expert(name, Path(folder)) for name, folder in zip(self.expert_names, folders, strict=True)]
 
-    def _unchanged_expert(self, name: str, folder: Path) -> "RunResult | None":
-        """An expert's run, unless it is gone or was trained anew since the mixture took its copy."""
+    def _expert(self, name: str, folder: Path) -> "RunResult | str":
         if not folder.is_dir():
-            return None
+            return f"{name}: its run {folder} is gone"
         try:
             result = read_result(folder)
-        except (FileNotFoundError, ValueError):
-            return None
-        copy = self.scores.get(f"expert_{name}/psnr")
-        return None if copy is None or abs(copy - result.scores["psnr"]) > _SAME_SCORE else result
+        except (FileNotFoundError, ValueError) as error:
+            return f"{name}: {error}"
+        alone, inside = result.scores["psnr"], self.scores[f"expert_{name}/psnr"]
+        if abs(alone - inside) > _SAME_SCORE:
+            return (
+                f"{name} scores {alone:.2f} dB alone and {inside:.2f} dB inside the mixture: its run was trained on "
+                "since, or the mixture renders it otherwise (another background)"
+            )
+        return result
 
 
 def read_result(run: Path) -> RunResult:

@@ -45,7 +45,7 @@ def mixture_rows(result: RunResult) -> list[Row]:
     for name, run in zip(result.expert_names, result.experts(), strict=True):
         quality = _quality(result.scores, f"expert_{name}/")
         count = result.record.get("model", {}).get("num_gaussians_per_expert", {}).get(name)
-        costs = _known(gaussians=count) if run is None else _costs(run)
+        costs = _known(gaussians=count) if isinstance(run, str) else _costs(run)
         experts.append(Row(name, {**quality, **costs}))
     best = max(experts, key=lambda row: row.values["psnr"])
     references = [
@@ -83,8 +83,13 @@ def mixture_facts(result: RunResult) -> dict[str, float]:
 
 def _total_seconds(result: RunResult) -> float | None:
     """Training time of the router and all experts, None if one of them is unknown."""
-    parts = [result.training_seconds, *(None if run is None else run.training_seconds for run in result.experts())]
-    return None if None in parts else sum(part for part in parts if part is not None)
+    total = result.training_seconds
+    for run in result.experts():
+        seconds = None if isinstance(run, str) else run.training_seconds
+        if total is None or seconds is None:
+            return None
+        total += seconds
+    return total
 
 
 def _quality(scores: dict[str, Any], prefix: str = "") -> dict[str, float]:

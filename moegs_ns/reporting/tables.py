@@ -21,7 +21,7 @@ _HEADERS = {
     "fps": "FPS",
     "gaussians": "N",
     "megabytes": "MB",
-    "seconds": "training s",
+    "seconds": "train s",
 }
 _FORMATS = {"psnr": ".2f", "ssim": ".4f", "lpips_alex": ".4f", "lpips_vgg": ".4f", "fps": ".1f", "gaussians": ",.0f"}
 _FORMATS |= {"megabytes": ".1f", "seconds": ",.0f", "total_seconds": ",.0f"}
@@ -65,7 +65,13 @@ class Table:
         from rich.padding import Padding
         from rich.table import Table as RichTable
 
-        drawn = RichTable(title=escape(self.title), box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+        drawn = RichTable(
+            title=escape(self.title),
+            box=box.SIMPLE_HEAD,
+            title_justify="left",
+            title_style="bold",
+            padding=(0, 1, 0, 0),
+        )
         for number, name in enumerate(self.header):
             drawn.add_column(escape(name), justify="right" if number else "left", no_wrap=number == 0)
         for number, cells in enumerate(self.rows):
@@ -105,11 +111,8 @@ def _mixture_table(mixtures: list[RunResult], singles: list[RunResult]) -> Table
     labels = list(groups) + list(rivals)
     facts = [mixture_facts(result) for result in mixtures]
     notes = [*_lead(facts), *_protocol_notes(mixtures + singles), *_cost_notes(mixtures + singles, True)]
-    if any(run is None for result in mixtures for run in result.experts()):
-        notes.append(
-            f"{_UNKNOWN} for an expert or in a sum: its run is gone, not evaluated, or was trained anew; the mixture "
-            "holds a copy of what it was."
-        )
+    reasons = [run for result in mixtures for run in result.experts() if isinstance(run, str)]
+    notes += [f"{_UNKNOWN} where {reason}." for reason in dict.fromkeys(reasons)]
     return _table(
         f"{mixtures[0].scene}: {' + '.join(mixtures[0].expert_names)}{_seeds(mixtures)}",
         [(*groups.values(), *rivals.values())[number] for number in range(len(labels))],
@@ -167,7 +170,7 @@ def _cell(rows: list[Row], name: str) -> str:
     if name == "seconds" and rows[0].label == MIXTURE:
         totals = [row.values["total_seconds"] for row in rows if "total_seconds" in row.values]
         whole = mean_and_deviation(totals, _FORMATS["total_seconds"]) if len(totals) == len(rows) else _UNKNOWN
-        text = f"{text} (in all {whole})"
+        text = f"{text} ({whole})"
     return text
 
 
@@ -180,11 +183,12 @@ def _lead(facts: list[dict[str, float]]) -> list[str]:
         return mean_and_deviation(values, form) if len(values) == len(facts) else None
 
     shares = [
-        f"{said(name, 100, '.0f')} % of the {oracle}'s lead"
+        f"{said(name, 100, '.0f')} % of the gap to the {oracle}"
         for name, oracle in (("smoothed_share", "smoothed oracle"), ("pixel_share", "pixel oracle"))
         if said(name, 100, ".0f") is not None
     ]
-    lines = [f"Mixture over best expert: {said('over_best', 1, '+.2f')} dB" + "".join(f", {one}" for one in shares)]
+    closed = f": {' and '.join(shares)}" if shares else ""
+    lines = [f"The mixture is {said('over_best', 1, '+.2f')} dB from the best expert{closed}."]
     cost = said("router_cost", 100, ".1f")
     return [*lines, f"Router training time: {cost} % of the experts' together."] if cost else lines
 
@@ -206,9 +210,10 @@ def _cost_notes(results: list[RunResult], has_oracles: bool) -> list[str]:
     trained = sorted({str(result.record.get("device", {}).get("name", "unknown device")) for result in results})
     notes = [
         f"FPS: one over the median time of a render, on {' / '.join(devices)}. N: Gaussians. MB: parameters as 32-bit "
-        f"floats, 10^6 bytes. Training seconds: optimizer steps only, on {' / '.join(trained)}."
+        f"floats, 10^6 bytes. Train s: seconds of training steps, on {' / '.join(trained)}."
     ]
     if has_oracles:
+        notes[0] += " The mixture's are the router's alone, with its experts' in brackets."
         notes.append(
             "The best expert has the highest mean PSNR over the test frames. Oracles choose the expert with the "
             "smallest error per pixel (smoothed: averaged over 9x9 pixels), for which they need the truth."
@@ -219,7 +224,8 @@ def _cost_notes(results: list[RunResult], has_oracles: bool) -> list[str]:
 def _lpips_notes(results: list[RunResult], missing: list[str]) -> list[str]:
     notes = []
     for name in missing:
-        reasons = {str(result.protocol.get("metrics", {}).get(name, "not evaluated")) for result in results}
+        said = {str(result.protocol.get("metrics", {}).get(name, "not evaluated")) for result in results}
+        reasons = {reason.removeprefix("unavailable: ") for reason in said}
         notes.append(f"{_HEADERS[name]} is {_UNKNOWN}: {'; '.join(sorted(reasons))}.")
     return notes
 
