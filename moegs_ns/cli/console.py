@@ -1,0 +1,11 @@
+"""Where the ``moegs`` command prints."""
+
+from rich.console import Console
+
+_WIDTH_OF_FILES = 120
+
+
+def make_console() -> Console:
+    """The terminal; a file or pipe gets lines of a fixed, generous width, whatever the environment says."""
+    console = Console()
+    return console if console.is_terminal else Console(width=_WIDTH_OF_FILES)
