@@ -1,12 +1,13 @@
 """Frozen experts of a mixture: what they are (plain data) and how they are built and filled again."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from nerfstudio.data.scene_box import SceneBox
+from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
 from moegs_ns.experts.base import ExpertModel
@@ -18,19 +19,23 @@ from moegs_ns.runs.record import read_run_record
 
 @dataclass(frozen=True)
 class ExpertSpec:
-    """Everything needed to build one expert without its run.
+    """Everything needed to build one expert without its run, as plain data.
 
     Attributes:
         name: unique within the mixture (``stg``, ``stg_2``).
         family: registry name.
-        config: the model config as plain data.
-        scene: the metadata the expert reads (``num_frames``, ``camera_extent``).
+        config: the model config.
+        scene: the metadata the expert reads (``num_frames``, ``camera_extent``, ``near``, ``far``).
+        origin: where it comes from, for checks and reports; not needed to build it. ``run``, ``steps_done``,
+            ``steps_total``, and of its training data ``scene``, ``num_frames``, ``first_frame``, ``near``, ``far``,
+            ``resolution`` and ``train_cameras``, as far as known.
     """
 
     name: str
     family: str
     config: dict[str, Any]
     scene: dict[str, Any]
+    origin: dict[str, Any] = field(default_factory=dict, compare=False)
 
     def build(self) -> ExpertModel:
         """The expert with one placeholder Gaussian; loading its state gives it its own number."""
@@ -50,28 +55,102 @@ def freeze(expert: ExpertModel) -> ExpertModel:
     return expert.eval()
 
 
+def run_folder(path: Path) -> Path:
+    """The folder of a run given as such or as a file in it (``config.yml``, ``run.json``)."""
+    return path.parent if path.suffix in (".yml", ".yaml", ".json") else path
+
+
+def read_spec(run: Path) -> ExpertSpec:
+    """Spec of a trained expert from its ``run.json``; whether there is a checkpoint is looked up, not read.
+
+    Raises:
+        FileNotFoundError: no run, or none of its checkpoints.
+        ValueError: not the run of an expert, or of an expert this version does not know.
+    """
+    folder = run_folder(Path(run))
+    record = read_run_record(folder)
+    facts = record.get("model", {}).get("scene_facts")
+    if facts is None:
+        raise ValueError(
+            f"expected the run of an expert at {folder}, found a run of '{record['method']}'; give runs of experts"
+        )
+    family = expert_family(record["expert"]["name"]).name
+    find_checkpoint(folder)
+    scene, progress = record["scene"], record["progress"]
+    origin = {
+        "run": str(folder.absolute()),
+        **{key: progress[key] for key in ("steps_done", "steps_total") if key in progress},
+        **{
+            key: scene[key]
+            for key in ("scene", "num_frames", "first_frame", "near", "far", "resolution")
+            if key in scene
+        },
+        "train_cameras": scene.get("cameras", {}).get("train", []),
+    }
+    return ExpertSpec(family, family, record["expert"]["config"], facts, origin)
+
+
 def read_expert(run: Path) -> tuple[ExpertSpec, dict[str, Tensor]]:
     """Spec and state of a trained expert from its run folder (``run.json`` and the newest checkpoint only).
 
     Raises:
-        FileNotFoundError, ValueError: no run, or not a run of an expert.
+        FileNotFoundError, ValueError: as `read_spec`.
+    """
+    spec = read_spec(run)
+    state = read_checkpoint(find_checkpoint(run_folder(Path(run))))["pipeline"]
+    return spec, {key.removeprefix("_model."): value for key, value in state.items() if key.startswith("_model.")}
+
+
+def require_expert_runs(runs: Sequence[Path]) -> None:
+    """Refuse to train a router on nothing, or on what is no expert.
+
+    Raises:
+        FileNotFoundError, ValueError: no runs, or as `read_spec`.
+    """
+    if not runs:
+        raise ValueError(
+            "expected the runs of trained experts, found none; pass --experts RUN RUN ... (the folders that hold their "
+            "config.yml), or resume a router run with --load-dir RUN"
+        )
+    for run in runs:
+        read_spec(run)
+
+
+def experts_of_router_run(run: Path, given: Sequence[Path] = ()) -> tuple[Path, ...]:
+    """Where the experts of a router run came from; they need not be there any more.
+
+    Args:
+        run: folder of the router run.
+        given: experts a user named beside it; they must be as many, and the run's own win.
+
+    Raises:
+        FileNotFoundError: no run.
+        ValueError: not the run of a router, or of another number of experts.
     """
     record = read_run_record(run)
-    family = record["expert"]["name"]
-    facts = record.get("model", {}).get("scene_facts")
-    if facts is None:
+    if record["expert"]["name"] != "router":
         raise ValueError(
-            f"expected the run of an expert at {run}, found a run of '{record['method']}'; give expert runs"
+            f"expected the run of a router to resume, found a run of '{record['method']}' at {run}; runs of experts go "
+            "behind --experts"
         )
-    spec = ExpertSpec(family, family, record["expert"]["config"], facts)
-    state = read_checkpoint(find_checkpoint(Path(run)))["pipeline"]
-    return spec, {key.removeprefix("_model."): value for key, value in state.items() if key.startswith("_model.")}
+    recorded = tuple(Path(path) for path in record["expert"]["config"]["experts"])
+    if given and len(given) != len(recorded):
+        raise ValueError(
+            f"expected the {len(recorded)} experts of {run}, found {len(given)} behind --experts; leave them out to "
+            "resume, or start a new run without --load-dir"
+        )
+    if given and tuple(given) != recorded:
+        CONSOLE.print(
+            f"[bold yellow]The experts inside the checkpoint of {run} are kept; --experts is not read", soft_wrap=True
+        )
+    return recorded
 
 
 def unique_names(families: Sequence[str]) -> list[str]:
     """``stg, stg`` becomes ``stg, stg_2``."""
-    names: list[str] = []
+    counts: dict[str, int] = {}
+    names = []
     for family in families:
-        count = sum(name == family or name.startswith(f"{family}_") for name in names)
-        names.append(family if count == 0 else f"{family}_{count + 1}")
+        counts[family] = counts.get(family, 0) + 1
+        names.append(family if counts[family] == 1 else f"{family}_{counts[family]}")
     return names

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Iterable
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import torch
 import tyro
 from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes
 from nerfstudio.models.base_model import Model, ModelConfig
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor, nn
@@ -18,14 +19,26 @@ from torch.nn import Parameter
 from moegs_ns.experts.base import ExpertModel
 from moegs_ns.experts.views import camera_time, ground_truth_image, image_psnr
 from moegs_ns.losses import photometric_loss
-from moegs_ns.router.experts import ExpertSpec, freeze, read_expert, unique_names
+from moegs_ns.router.experts import (
+    ExpertSpec,
+    experts_of_router_run,
+    freeze,
+    read_expert,
+    require_expert_runs,
+    run_folder,
+    unique_names,
+)
 from moegs_ns.router.gate import gate
 from moegs_ns.router.rays import ray_image
-from moegs_ns.router.volume_aware import VolumeAwareRouter
-from moegs_ns.runs.record import read_run_record
+from moegs_ns.router.same_scene import check_same_scene, facts_of_training_data
+from moegs_ns.router.splat_cache import SplatCache
+from moegs_ns.router.volume_aware import WEIGHT_CHANNELS, RayInput, VolumeAwareRouter
 from moegs_ns.splats.camera import viewmat_from_camera_to_world
 from moegs_ns.splats.rasterize import Rasterized, rasterize, resolve_backend
-from moegs_ns.splats.splats import concatenate
+from moegs_ns.splats.splats import Splats, concatenate
+
+# Pixels less covered than this have no depth (0).
+_MIN_COVER = 1e-10
 
 
 @dataclass
@@ -41,30 +54,38 @@ class MixtureModelConfig(ModelConfig):
     eval_temperature: float = 1.0
     """Temperature of the softmax over experts otherwise."""
     top_k: int = 0
-    """Blend only this many experts per pixel, those with the largest logits; 0 = all."""
+    """Outside training, blend only this many experts per pixel, those with the largest logits; 0 = all. Training
+    always blends all: experts left out would not learn."""
     initial_weight: float = 0.0
     """Initial w and w_dir of every Gaussian. The paper starts near zero, its code at 0.9."""
-    ray_input: Literal["origin+direction", "direction", "none"] = "origin+direction"
+    ray_input: RayInput = "origin+direction"
     """What the router's network sees of the viewing ray; the authors' code feeds camera centre and direction."""
     kernel_size: int = 1
-    """Kernel size of the router's network; 1 as in the authors' code, larger sees neighbouring pixels."""
+    """Kernel size of the router's network; 1 as in the authors' code, larger (odd) sees neighbouring pixels."""
     weight_background: float = 0.0
     """Value of the weight channels where no Gaussian is; the authors' code has 1."""
     ssim_weight: float = 0.2
     """Share of (1 - SSIM) in the photometric loss; the rest is L1."""
     background: Literal["black", "white"] = "black"
-    """Colour behind all experts' Gaussians."""
+    """Colour behind all experts' Gaussians, whatever they were trained with."""
     default_time: float = 0.0
     """Time in [0,1] rendered for cameras that carry none."""
+    splat_cache_mb: int = 512
+    """Memory (MiB) for experts' Gaussians at instants already seen in training, so that deformation fields are not
+    evaluated again; 0 = none. Results do not depend on it."""
 
     def make_paths_absolute(self) -> None:
         """So that the run's ``config.yml`` works from any folder; the trainer calls this."""
-        self.experts = tuple(Path(run).expanduser().absolute() for run in self.experts)
+        folders = (Path(os.path.normpath(Path(run).expanduser().absolute())) for run in self.experts)
+        self.experts = tuple(run_folder(folder) for folder in folders)
+
+    def prepare_start(self) -> None:
+        """The trainer calls this before it writes anything of a new run: refuse to start without experts."""
+        require_expert_runs(self.experts)
 
     def prepare_resume(self, run: Path) -> None:
-        """Called by the trainer before it builds the model to resume ``run``: take over how many experts there are."""
-        if not self.experts:
-            self.experts = tuple(Path(path) for path in read_run_record(run)["expert"]["config"]["experts"])
+        """The trainer calls this before it builds the model to resume ``run``: the experts are those of ``run``."""
+        self.experts = experts_of_router_run(run, given=self.experts)
 
 
 class MixtureModel(Model):
@@ -81,30 +102,38 @@ class MixtureModel(Model):
         self.register_load_state_dict_pre_hook(_build_from_checkpoint)
 
     def populate_modules(self) -> None:
-        """Load the experts from their runs; where those are gone, keep a place for each until a checkpoint comes."""
+        """Load the experts from their runs; where one is gone, keep a place for each until a checkpoint comes."""
         super().populate_modules()
+        config = self.config
+        for temperature in (config.train_temperature, config.eval_temperature):
+            # An impossible gate is refused now, not at the first evaluation.
+            gate(torch.zeros(len(config.experts) or max(1, config.top_k)), temperature, config.top_k)
         self.specs: list[ExpertSpec] = []
         self.experts = nn.ModuleList()
-        runs = [Path(run) for run in self.config.experts]
-        missing = [run for run in runs if not run.exists()]
-        if missing:
+        self._cache = SplatCache(config.splat_cache_mb * 2**20)
+        self._why_empty: Exception | None = None
+        try:
+            read = [read_expert(run) for run in config.experts]
+            names = unique_names([spec.family for spec, _ in read])
+            specs = [dataclasses.replace(spec, name=name) for name, (spec, _) in zip(names, read, strict=True)]
+            experts = [spec.build() for spec in specs]
+            for expert, (_, state) in zip(experts, read, strict=True):
+                expert.load_state_dict(state)
+        except Exception as error:
+            # Whatever happened to the experts' runs, a router's checkpoint holds the experts. Training looks for them.
+            self._why_empty = error
             CONSOLE.print(
-                f"[yellow]expert runs not found: {', '.join(map(str, missing))}; the experts must come from a router "
-                "checkpoint (--load-dir)",
+                f"[dim]{error}\nNot all expert runs could be read; the router's checkpoint holds the experts.",
                 soft_wrap=True,
             )
-            self._make_router([1] * len(runs))
+            self._make_router([1] * len(config.experts))
             return
-        read = [read_expert(run) for run in runs]
-        names = unique_names([spec.family for spec, _ in read])
-        self._build([dataclasses.replace(spec, name=name) for name, (spec, _) in zip(names, read, strict=True)])
-        for expert, (_, state) in zip(self.experts, read, strict=True):
-            expert.load_state_dict(state)
-        self._make_router([len(expert.gaussians) for expert in self._experts()])
+        self._take(specs, experts)
+        self._make_router([len(expert.gaussians) for expert in experts])
 
-    def _build(self, specs: Iterable[ExpertSpec]) -> None:
-        self.specs = list(specs)
-        self.experts = nn.ModuleList(freeze(spec.build()) for spec in self.specs)
+    def _take(self, specs: list[ExpertSpec], experts: list[ExpertModel]) -> None:
+        self.specs = specs
+        self.experts = nn.ModuleList(freeze(expert) for expert in experts)
 
     def _make_router(self, counts: list[int]) -> None:
         config = self.config
@@ -112,6 +141,14 @@ class MixtureModel(Model):
 
     def _experts(self) -> list[ExpertModel]:
         return [*self.experts]  # type: ignore[list-item]
+
+    def _require_experts(self) -> None:
+        if not self.specs:
+            reason = f" ({self._why_empty})" if self._why_empty else ""
+            raise ValueError(
+                "this mixture has no experts: pass --experts RUN RUN ... (the run folders of trained experts), or load "
+                f"a router run{reason}"
+            ) from self._why_empty
 
     @property
     def expert_names(self) -> list[str]:
@@ -125,7 +162,7 @@ class MixtureModel(Model):
         return json.dumps([dataclasses.asdict(spec) for spec in self.specs])
 
     def set_extra_state(self, state: str) -> None:
-        """Consumed before loading, see :func:`_build_from_checkpoint`."""
+        """Consumed before loading, see `_build_from_checkpoint`."""
 
     def train(self, mode: bool = True) -> "MixtureModel":
         """Training mode for the router; experts stay frozen in evaluation mode."""
@@ -133,8 +170,14 @@ class MixtureModel(Model):
         self.experts.eval()
         return self
 
+    def _apply(self, *args: Any, **kwargs: Any) -> "MixtureModel":
+        self._cache.clear()  # the device may change
+        return super()._apply(*args, **kwargs)
+
     def get_param_groups(self) -> dict[str, list[Parameter]]:
         """Router parameters only."""
+        if len(self.router.weights) == 0:
+            self._require_experts()
         weights = self.router.gaussian_weights
         return {
             "weights": [w.base for w in weights],
@@ -142,14 +185,29 @@ class MixtureModel(Model):
             "network": [*self.router.network.parameters()],
         }
 
+    def get_training_callbacks(
+        self, training_callback_attributes: TrainingCallbackAttributes
+    ) -> list[TrainingCallback]:
+        """None: the experts' schedules stand still. Training begins here, so the experts are looked at.
+
+        Raises:
+            ValueError: there are no experts, or they belong to other frames or another scene.
+        """
+        self._require_experts()
+        for warning in check_same_scene(self.specs, facts_of_training_data(training_callback_attributes.pipeline)):
+            CONSOLE.print(f"[bold yellow]{warning}", soft_wrap=True)
+        return []
+
     def describe(self) -> dict[str, Any]:
         """Plain facts for run records and evaluation files."""
-        counts = {name: len(e.gaussians) for name, e in zip(self.expert_names, self._experts(), strict=True)}
+        experts = list(zip(self.specs, self._experts(), strict=True))
+        counts = {spec.name: len(expert.gaussians) for spec, expert in experts}
         return {
             "expert": "router",
             "experts": self.expert_names,
             "num_gaussians": sum(counts.values()),
             "num_gaussians_per_expert": counts,
+            "expert_origins": {spec.name: {"family": spec.family, **spec.origin} for spec, _ in experts},
             "raster_backend": resolve_backend(self.device),
         }
 
@@ -159,26 +217,39 @@ class MixtureModel(Model):
         """``[3]`` colour behind all Gaussians."""
         return torch.full((3,), 1.0 if self.config.background == "white" else 0.0, device=self.device)
 
+    def expert_splats(self, time: float) -> list[Splats]:
+        """The Gaussians of every expert at ``time`` in [0,1], in gate order, without gradients."""
+        if self.training:
+            return self._cache.get(time, self._splats_at)
+        return self._splats_at(time)
+
+    @torch.no_grad()
+    def _splats_at(self, time: float) -> list[Splats]:
+        return [expert.splats_at(time) for expert in self._experts()]
+
     def composite(self, camera: Cameras, depth: bool) -> tuple[Rasterized, Tensor]:
-        """Colour and router weights of all experts in one pass.
+        """Colour and router weights of all experts in one pass; gradients reach the weights only.
+
+        Args:
+            camera: ``Cameras`` of size 1.
+            depth: also composite the experts' depth.
 
         Returns:
             The result, whose ``images [K,H,W,6]`` hold RGB and the three weight channels, and the rays ``[6,H,W]``.
+
+        Raises:
+            ValueError: there are no experts.
         """
-        if not self.specs:
-            raise ValueError(
-                "this router has no experts: pass --experts RUN RUN ... (existing run folders of trained experts), or "
-                "load a router run"
-            )
+        self._require_experts()
         viewmat = viewmat_from_camera_to_world(camera.camera_to_worlds[0].to(self.device))
         intrinsics = camera.get_intrinsics_matrices()[0].to(self.device)
         width, height = int(camera.width.item()), int(camera.height.item())
         time = camera_time(camera, self.config.default_time)
+        parts = self.expert_splats(time)
         with torch.no_grad():
-            parts = [expert.splats_at(time) for expert in self._experts()]
             colors = torch.cat([e.colors(splats, viewmat) for e, splats in zip(self._experts(), parts, strict=True)])
             splats, expert_ids = concatenate(parts)
-        empty = torch.full((3,), self.config.weight_background, device=self.device)
+        empty = torch.full((WEIGHT_CHANNELS,), self.config.weight_background, device=self.device)
         result = rasterize(
             splats,
             torch.cat([colors, self.router.channels(time)], dim=1),
@@ -201,24 +272,30 @@ class MixtureModel(Model):
             camera: ``Cameras`` of size 1.
 
         Returns:
-            ``rgb [H,W,3]``, ``accumulation [H,W,1]``; outside training also ``depth [H,W,1]`` (gated expected
-            z-depth), ``expert_<name> [H,W,3]`` and ``gate_<name> [H,W,1]``.
+            ``rgb [H,W,3]``; outside training, where values are also clamped to [0,1], ``accumulation [H,W,1]``,
+            ``depth [H,W,1]`` (expected z-depth in world units of what was blended), and per expert
+            ``expert_<name> [H,W,3]`` and ``gate_<name> [H,W,1]``.
         """
         if camera.shape[0] != 1:
             raise ValueError(f"expected one camera at a time, found {camera.shape[0]}")
         result, rays = self.composite(camera, depth=not self.training)
+        logits = self.router.logits(result.images[..., 3:], rays)
+        # The experts' pictures are constants: cut off, they cost nothing on the way back.
+        images = result.images[..., :3].detach()
         config = self.config
-        temperature = config.train_temperature if self.training else config.eval_temperature
-        gates = gate(self.router.logits(result.images[..., 3:], rays), temperature, config.top_k)
-        images = result.images[..., :3]
-        if not self.training:
-            images = images.clamp(0.0, 1.0)
-        outputs = {"rgb": blend(gates, images), "accumulation": blend(gates, result.alphas[..., None])}
+        if self.training:
+            return {"rgb": blend(gate(logits, config.train_temperature), images)}
+        gates = gate(logits, config.eval_temperature, config.top_k)
+        images = images.clamp(0.0, 1.0)
+        covered = gates * result.alphas
+        accumulation = covered.sum(dim=0)[..., None]
+        outputs = {"rgb": blend(gates, images), "accumulation": accumulation}
         if result.depths is not None:
-            outputs["depth"] = blend(gates, result.depths[..., None])
-            for index, name in enumerate(self.expert_names):
-                outputs[f"expert_{name}"] = images[index]
-                outputs[f"gate_{name}"] = gates[index][..., None]
+            # An expert that shows nothing in a pixel says nothing of its depth.
+            outputs["depth"] = blend(covered, result.depths[..., None]) / accumulation.clamp_min(_MIN_COVER)
+        for index, name in enumerate(self.expert_names):
+            outputs[f"expert_{name}"] = images[index]
+            outputs[f"gate_{name}"] = gates[index][..., None]
         return outputs
 
     @torch.no_grad()
@@ -258,15 +335,18 @@ def _build_from_checkpoint(module: nn.Module, state_dict: dict, prefix: str, *_:
     if described is None:
         raise ValueError("the checkpoint does not describe its experts: it was not written by moegs-router")
     specs = [ExpertSpec(**spec) for spec in json.loads(described)]
+    present = len(module.router.weights)
+    if present not in (0, len(specs)):
+        raise ValueError(
+            f"expected a checkpoint of {present} experts, found one of {len(specs)}: use the --experts it was trained "
+            "with, or none"
+        )
+    module._cache.clear()
     if specs == module.specs:
+        module.specs = specs  # equal specs may differ in their origin
         return
     device = module.device
-    module._build(specs)
-    if len(module.router.weights) == 0:
+    module._take(specs, [spec.build() for spec in specs])
+    if present == 0:
         module._make_router([1] * len(specs))
-    elif len(module.router.weights) != len(specs):
-        raise ValueError(
-            f"the checkpoint holds {len(specs)} experts, this router was built for {len(module.router.weights)}: "
-            "resume with the --experts it was trained with, or with none"
-        )
     module.to(device)

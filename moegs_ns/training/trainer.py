@@ -87,7 +87,8 @@ class MoegsTrainerConfig(TrainerConfig):
         """Refuse options that would fail later in a less helpful way, and settle which checkpoint to resume from.
 
         The checkpoint found is kept as ``load_checkpoint``. nerfstudio would take ``load_step``, meant for resuming,
-        for the step to evaluate, and find none of that number in the new run.
+        for the step to evaluate, and find none of that number in the new run. A model config may look at its own
+        options as well: ``prepare_start()`` before a new run, ``prepare_resume(run)`` before one goes on.
 
         Raises:
             ValueError: several devices, a CUDA device where there is none, or two places to resume from.
@@ -111,10 +112,13 @@ class MoegsTrainerConfig(TrainerConfig):
             found = find_checkpoint(self.load_dir, self.load_step, self.relative_model_dir)
             self.load_checkpoint, self.load_dir = found, None
         self.load_step = None
-        prepare_resume = getattr(self.pipeline.model, "prepare_resume", None)
-        if self.load_checkpoint is not None and prepare_resume is not None:
+        model: Any = self.pipeline.model
+        if self.load_checkpoint is None:
+            if hasattr(model, "prepare_start"):
+                model.prepare_start()
+        elif hasattr(model, "prepare_resume"):
             # <run>/nerfstudio_models/step-....ckpt; what a run was made of may be needed before its state is loaded.
-            prepare_resume(self.load_checkpoint.parent.parent)
+            model.prepare_resume(self.load_checkpoint.parent.parent)
 
 
 def default_trainer_config(

@@ -1,0 +1,79 @@
+"""Whether experts belong to the scene a router is trained on, as far as their run records tell."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from moegs_ns.router.experts import ExpertSpec
+
+# Facts that fix an expert's clock and world. Both come from the data, not from the choice of cameras or resolution.
+_CLOCK = ("num_frames", "first_frame")
+_WORLD = ("scene", "near", "far")
+
+
+def facts_of_training_data(pipeline: Any) -> dict[str, Any]:
+    """What the training data of a pipeline say of themselves, under the names of ``ExpertSpec.origin``."""
+    dataset = getattr(getattr(pipeline, "datamanager", None), "train_dataset", None)
+    metadata: Mapping[str, Any] = getattr(dataset, "metadata", None) or {}
+    facts = {key: metadata[key] for key in (*_CLOCK, *_WORLD) if key in metadata}
+    if "camera_names" in metadata:
+        facts["train_cameras"] = [str(name) for name in metadata["camera_names"]]
+    cameras = getattr(dataset, "cameras", None)
+    if cameras is not None and len(cameras):
+        facts["resolution"] = [int(cameras.width.flatten()[0]), int(cameras.height.flatten()[0])]
+    return facts
+
+
+def check_same_scene(experts: Sequence[ExpertSpec], data: Mapping[str, Any]) -> list[str]:
+    """Compare what experts were trained on with the router's data.
+
+    Args:
+        experts: with what is known of their training data in ``origin``.
+        data: the same facts of the router's data. Facts that one side lacks are not compared.
+
+    Returns:
+        Warnings: things that are allowed but rarely meant.
+
+    Raises:
+        ValueError: other frames (the experts' clock would run wrong), or another scene.
+    """
+    warnings = []
+    for expert in experts:
+        origin = expert.origin
+        who = f"expert '{expert.name}' ({origin.get('run', 'unknown run')})"
+        differing = {key: (origin[key], data[key]) for key in (*_CLOCK, *_WORLD) if key in origin and key in data}
+        differing = {key: pair for key, pair in differing.items() if pair[0] != pair[1]}
+        clock = [f"{key} {differing[key][0]} instead of {differing[key][1]}" for key in _CLOCK if key in differing]
+        if clock:
+            raise ValueError(
+                f"expected experts trained on the frames of this data, found {who} with {', '.join(clock)}; train the "
+                "router with the frame options of its experts, or the experts anew"
+            )
+        if "scene" in differing:
+            theirs, ours = differing["scene"]
+            if len(differing) > 1:  # a renamed copy has the same bounds
+                raise ValueError(
+                    f"expected experts of the scene '{ours}', found {who} trained on '{theirs}'; name other runs"
+                )
+            warnings.append(f"{who} was trained on '{theirs}', this data is called '{ours}'")
+        warnings += [f"{who} {text}" for text in _oddities(origin, data)]
+    return warnings
+
+
+def _oddities(origin: Mapping[str, Any], data: Mapping[str, Any]) -> list[str]:
+    found = []
+    done, total = origin.get("steps_done"), origin.get("steps_total")
+    if done is not None and total is not None and done < total:
+        found.append(f"was trained for {done} of {total} steps only")
+    theirs, ours = origin.get("resolution"), data.get("resolution")
+    if theirs and ours and list(theirs) != list(ours):
+        found.append(
+            f"was trained at {theirs[0]}x{theirs[1]}, the router's images have {ours[0]}x{ours[1]}: "
+            "what it shows depends on the resolution"
+        )
+    leaked = sorted(set(origin.get("train_cameras", [])) - set(data.get("train_cameras", [])))
+    if leaked and data.get("train_cameras"):
+        found.append(
+            f"was trained on {', '.join(leaked)}, which this router does not train on: scores on "
+            f"{'it' if len(leaked) == 1 else 'them'} are not those of a held-out camera"
+        )
+    return found
