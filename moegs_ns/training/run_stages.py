@@ -6,7 +6,6 @@ devices at once.
 
 import json
 import os
-import queue
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -103,54 +102,43 @@ def run_stages(
     """
     processes = processes or Processes()
     _check_plan(stages)
-    free: queue.Queue[str | None] = queue.Queue()
-    for device in devices:
-        free.put(device)
-    retrained: set[Path] = set()
-
-    def work(stage: Stage) -> None:
-        device = free.get()
-        try:
-            if _bring_to_end(stage, processes.run, device, notify, retrained):
-                retrained.add(stage.run)
-        finally:
-            free.put(device)
-
+    free = list(devices)
     waiting = list(stages)
     finished: set[Path] = set()
-    running: dict[Future[None], Stage] = {}
+    retrained: set[Path] = set()
+    running: dict[Future[bool], tuple[Stage, str | None]] = {}
     failure: StageFailedError | None = None
     with ThreadPoolExecutor(len(devices)) as pool:
         try:
             while running or (waiting and failure is None):
-                if failure is None:
-                    ready = [stage for stage in waiting if finished.issuperset(stage.needs)]
-                    waiting = [stage for stage in waiting if stage not in ready]
-                    running |= {pool.submit(work, stage): stage for stage in ready}
+                ready = [stage for stage in waiting if failure is None and finished.issuperset(stage.needs)]
+                for stage in ready[: len(free)]:
+                    waiting.remove(stage)
+                    device = free.pop(0)
+                    known = frozenset(retrained)
+                    running[pool.submit(_bring_to_end, stage, processes.run, device, notify, known)] = stage, device
                 done, _ = wait(running, timeout=_SECONDS_BETWEEN_TICKS, return_when=FIRST_COMPLETED)
                 tick()
                 for future in done:
-                    stage = running.pop(future)
-                    if future.cancelled():
-                        continue
+                    stage, device = running.pop(future)
+                    free.append(device)
                     try:
-                        future.result()
+                        if future.result():
+                            retrained.add(stage.run)
                         finished.add(stage.run)
-                    except StageFailedError as error:
+                    except StageFailedError as error:  # those already at work go on
                         notify(stage, "failed")
                         failure = failure or error
-                        for queued in running:
-                            queued.cancel()  # those already at work go on
         except BaseException:
-            for future in running:
-                future.cancel()
             processes.stop()
             raise
     if failure is not None:
         raise failure
 
 
-def _bring_to_end(stage: Stage, run: RunCommand, device: str | None, notify: Notify, retrained: set[Path]) -> bool:
+def _bring_to_end(
+    stage: Stage, run: RunCommand, device: str | None, notify: Notify, retrained: frozenset[Path]
+) -> bool:
     """Whether the stage had to be trained."""
     state = stage.state()
     stale = [str(needed) for needed in stage.needs if needed in retrained]
