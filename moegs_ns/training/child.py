@@ -38,9 +38,9 @@ def main() -> int:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    end_with_parent(int(parent))
     sys.argv = [command, *arguments]
     try:
+        end_with_parent(int(parent))
         importlib.import_module(MODULES[command]).entrypoint()
     except KeyboardInterrupt:
         stopped = True

@@ -32,9 +32,15 @@ class InterruptedStageError(RuntimeError):
 
 
 class Processes:
-    """Runs ``ns-*`` commands as child processes that do not outlive this one."""
+    """Runs ``ns-*`` commands as child processes that do not outlive this one.
 
-    def __init__(self) -> None:
+    Args:
+        launcher: program whose arguments are this process's id and the command.
+    """
+
+    def __init__(self, launcher: Sequence[str] = (sys.executable, "-P", "-m", "moegs_ns.training.child")) -> None:
+        # -P: metadata of a half-installed checkout in the working folder must not hide what is installed.
+        self._launcher = tuple(launcher)
         self._running: set[subprocess.Popen] = set()
         self._guard = threading.Lock()
         self._stopping = False
@@ -58,7 +64,7 @@ class Processes:
                 if self._stopping:
                     raise InterruptedStageError(f"{command[0]} was not started")
                 process = subprocess.Popen(
-                    [sys.executable, "-P", "-m", "moegs_ns.training.child", str(os.getpid()), *command],
+                    [*self._launcher, str(os.getpid()), *command],
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     stdin=subprocess.DEVNULL,
