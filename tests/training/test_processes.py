@@ -136,8 +136,8 @@ from moegs_ns.training import child
 
 def entrypoint():
     import time
-    print("working", *sys.argv, flush=True)
     try:
+        print("working", *sys.argv, flush=True)
         time.sleep(60)
     except KeyboardInterrupt:  # as nerfstudio does
         print("interrupted", flush=True)
