@@ -27,7 +27,7 @@ from moegs_ns.splats.sh import evaluate_sh
 from moegs_ns.splats.splats import Splats
 
 #: What an expert reads of the data parser's metadata besides the seed points; enough to build it again without data.
-SCENE_FACTS = ("num_frames", "camera_extent", "near", "far")
+SCENE_FACTS = ("num_frames", "camera_extent", "near", "far", "camera_names")
 _NEAR_MARGIN = 0.2
 _FAR_MARGIN = 10.0
 
@@ -56,6 +56,9 @@ class ExpertModelConfig(ModelConfig):
     """Time in [0,1] rendered for cameras that carry none."""
     max_gaussians: int | None = None
     """Never grow beyond this many Gaussians; seeds are thinned out to it as well."""
+    camera_gains: bool = False
+    """Learn one gain per training camera and colour channel, for rigs whose cameras differ in exposure. Their mean is
+    1, and all other cameras are rendered with 1."""
     densify_views: Literal["last", "all", "sum"] = "last"
     """How the cameras of a step enter the densification statistics: the last one only (as STG's authors do), all as
     views of their own, or added up into one (as 4DGaussians' authors do)."""
@@ -105,11 +108,14 @@ class ExpertModel(Model):
         # The number of finished optimizer steps travels in the checkpoint: a frozen or reloaded expert renders at the
         # step it was saved at (spherical harmonics degree, and whatever else a family schedules).
         self.register_buffer("training_step", torch.zeros((), dtype=torch.int64))
+        if self.config.camera_gains:
+            self.camera_log_gains = Parameter(torch.zeros(len(self.metadata["camera_names"]), 3))
         self._views: list[tuple[Rasterized, int, int]] = []
 
     def get_param_groups(self) -> dict[str, list[Parameter]]:
-        """One optimizer group per Gaussian tensor."""
-        return {name: [parameter] for name, parameter in self.gaussians.params.items()}
+        """One optimizer group per Gaussian tensor, and one for the cameras' gains."""
+        groups = {name: [parameter] for name, parameter in self.gaussians.params.items()}
+        return {**groups, "camera_gains": [self.camera_log_gains]} if self.config.camera_gains else groups
 
     def learning_rate_scales(self) -> dict[str, float]:
         """Factors on the configured learning rates, known only once the scene is."""
@@ -195,6 +201,13 @@ class ExpertModel(Model):
         directions = splats.means.detach() - camera_position(viewmat)
         return (evaluate_sh(self.active_sh_degree, directions, splats.sh) + 0.5).clamp_min(0.0)
 
+    def camera_gain(self, camera: Cameras) -> Tensor:
+        """``[3]`` colour gain of a training camera; 1 for an expert without gains."""
+        if not self.config.camera_gains:
+            return torch.ones(3, device=self.device)
+        index = int(camera.metadata["camera_index"].reshape(-1)[0])  # type: ignore[index]
+        return torch.exp(self.camera_log_gains[index] - self.camera_log_gains.mean(dim=0))
+
     def get_outputs(self, camera: Cameras) -> dict[str, Tensor]:
         """Render one camera.
 
@@ -224,7 +237,10 @@ class ExpertModel(Model):
         if self.training and view.means2d.requires_grad:
             view.means2d.retain_grad()
             self._views.append((view, width, height))
-        outputs = {"rgb": view.images[0], "accumulation": view.alphas[0][..., None]}
+        rgb = view.images[0]
+        if self.training and self.config.camera_gains:
+            rgb = rgb * self.camera_gain(camera)
+        outputs = {"rgb": rgb, "accumulation": view.alphas[0][..., None]}
         if view.depths is not None:
             outputs["depth"] = view.depths[0][..., None]
             outputs["rgb"] = outputs["rgb"].clamp(0.0, 1.0)

@@ -42,7 +42,7 @@ def stg() -> Callable[..., STGModel]:
         generator = torch.Generator().manual_seed(0)
         xyz = torch.randn(seeds, 3, generator=generator)
         rgb = torch.randint(0, 256, (seeds, 3), generator=generator, dtype=torch.uint8)
-        metadata: dict[str, Any] = {"num_frames": NUM_FRAMES, "camera_extent": 2.0}
+        metadata: dict[str, Any] = {"num_frames": NUM_FRAMES, "camera_extent": 2.0, "camera_names": ["a", "b", "c"]}
         if times is not None:
             metadata["points3D_time"] = times
         config = STGModelConfig(**{"seed_copies": 2, **overrides})

@@ -205,3 +205,17 @@ def test_no_seeds_is_a_clear_error() -> None:
 
     with pytest.raises(ValueError, match="no seed points"):
         STGModelConfig().setup(scene_box=SceneBox(torch.zeros(2, 3)), num_train_data=1, metadata={})
+
+
+def test_camera_gains_scale_training_pictures_only(stg, camera) -> None:
+    model = stg(camera_gains=True)
+    model.camera_log_gains.data = torch.tensor([[0.5, 0.0, 0.0], [0.1, 0.2, 0.0], [0.0, 0.0, 0.3]])
+    view = camera(0.5)
+    view.metadata = {"camera_index": torch.tensor([[1]])}
+    plain = model.eval().get_outputs_for_camera(view)["rgb"]
+    trained = model.train().get_outputs(view)["rgb"]
+    log_gains = model.camera_log_gains.detach().numpy()
+    np.testing.assert_allclose(
+        trained.detach().numpy(), plain.numpy() * np.exp(log_gains[1] - log_gains.mean(axis=0)), rtol=1e-5, atol=1e-7
+    )
+    assert "camera_gains" in model.get_param_groups() and "camera_gains" not in stg().get_param_groups()
