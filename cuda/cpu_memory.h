@@ -30,11 +30,13 @@ public:
         if (posix_memalign(&exact, 64, bytes) != 0) throw std::bad_alloc();
         return {exact, bytes};
 #endif
+        const size_t rounded = (bytes + bytes / 8 + 4095) / 4096 * 4096;  // headroom: the next frame may need a bit more
         {
             const std::lock_guard<std::mutex> guard(mutex_);
+            // Against the rounded size: what a small request leaves behind must fit its like again.
             size_t best = free_.size();
             for (size_t i = 0; i < free_.size(); ++i)
-                if (free_[i].bytes >= bytes && free_[i].bytes / 2 <= bytes &&
+                if (free_[i].bytes >= bytes && free_[i].bytes / 2 <= rounded &&
                     (best == free_.size() || free_[i].bytes < free_[best].bytes))
                     best = i;
             if (best < free_.size()) {
@@ -45,7 +47,6 @@ public:
                 return block;
             }
         }
-        const size_t rounded = (bytes + bytes / 8 + 4095) / 4096 * 4096;  // headroom: the next frame may need a bit more
         void *data = nullptr;
         if (posix_memalign(&data, 64, rounded) != 0) throw std::bad_alloc();
         return {data, rounded};
