@@ -33,7 +33,7 @@ def write_video(path: Path, frames: Iterable[np.ndarray], fps: float) -> Path:
         with av.open(str(scratch), "w", options={"movflags": "+faststart"}) as container:
             rate = Fraction(fps).limit_denominator(_LONGEST_DENOMINATOR)
             stream = container.add_stream("libx264", rate=rate, options={"crf": _CONSTANT_RATE_FACTOR})
-            height, width = _even(first).shape[:2]
+            height, width = first.shape[0] + first.shape[0] % 2, first.shape[1] + first.shape[1] % 2
             stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
             for frame in _checked(chain([first], frames), first.shape):
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(_even(frame), format="rgb24")))
