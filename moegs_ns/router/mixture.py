@@ -133,7 +133,7 @@ class MixtureModel(Model):
 
     def _take(self, specs: list[ExpertSpec], experts: list[ExpertModel]) -> None:
         self.specs = specs
-        self.experts = nn.ModuleList(freeze(expert) for expert in experts)
+        self.experts = nn.ModuleList(freeze(expert) for expert in experts).eval()
 
     def _make_router(self, counts: list[int]) -> None:
         config = self.config

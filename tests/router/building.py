@@ -19,8 +19,13 @@ WIDTH, HEIGHT, NUM_FRAMES = 37, 26, 5
 _SMALL: dict[str, dict[str, Any]] = {
     "stg": {"sh_degree": 1, "sh_degree_interval": 10, "seed_copies": 2},
     "4dgaussians": {
-        **{"sh_degree": 1, "sh_degree_interval": 10, "background": "black"},
-        **{"grid_resolution": 4, "time_resolution": 5, "width": 8, "coarse_steps": 20},
+        "sh_degree": 1,
+        "sh_degree_interval": 10,
+        "background": "black",
+        "grid_resolution": 4,
+        "time_resolution": 5,
+        "width": 8,
+        "coarse_steps": 20,
     },
 }
 
@@ -52,19 +57,24 @@ def make_expert(family: str, seed: int = 0, count: int = 40, step: int = 30, **c
     """An expert whose every parameter is random, as after ``step`` training steps, in training mode."""
     torch.manual_seed(seed)  # what a family draws itself
     generator = torch.Generator().manual_seed(seed)
-    model = expert_family(family).config(**{**_SMALL[family], **config}).setup(
-        scene_box=scene_box(),
-        num_train_data=1,
-        seed_points=(
-            torch.randn(count, 3, generator=generator),
-            torch.randint(0, 256, (count, 3), generator=generator, dtype=torch.uint8),
-        ),
-        metadata={"num_frames": NUM_FRAMES, "camera_extent": 2.0},
+    model = (
+        expert_family(family)
+        .config(**{**_SMALL[family], **config})
+        .setup(
+            scene_box=scene_box(),
+            num_train_data=1,
+            seed_points=(
+                torch.randn(count, 3, generator=generator),
+                torch.randint(0, 256, (count, 3), generator=generator, dtype=torch.uint8),
+            ),
+            metadata={"num_frames": NUM_FRAMES, "camera_extent": 2.0},
+        )
     )
     with torch.no_grad():
         for parameter in model.parameters():
             parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
         model.gaussians["opacities"].add_(3.0)
+        model.gaussians["scales"].sub_(1.2)  # small enough to leave holes
     model.training_step.fill_(step)
     return model
 

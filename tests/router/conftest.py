@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-import torch
 
 from moegs_ns.splats.native_backend import unavailable_reason
 from tests.router.building import make_expert, save_run
@@ -16,12 +15,6 @@ def runs(tmp_path: Path) -> list[Path]:
         save_run(tmp_path / "stg", make_expert("stg", seed=1, count=30), "stg"),
         save_run(tmp_path / "4dgaussians", make_expert("4dgaussians", seed=2, count=50), "4dgaussians"),
     ]
-
-
-@pytest.fixture
-def one_thread() -> None:
-    """Bitwise comparisons of different batches need sums of one order."""
-    torch.set_num_threads(1)
 
 
 @pytest.fixture

@@ -94,8 +94,13 @@ def test_experts_of_a_router_run(tmp_path: Path, runs: list[Path], capsys: pytes
 
 
 FACTS = {
-    **{"scene": "dance", "num_frames": NUM_FRAMES, "first_frame": 0, "near": 1.0, "far": 5.0},
-    **{"resolution": [64, 48], "train_cameras": ["cam01", "cam02"]},
+    "scene": "dance",
+    "num_frames": NUM_FRAMES,
+    "first_frame": 0,
+    "near": 1.0,
+    "far": 5.0,
+    "resolution": [64, 48],
+    "train_cameras": ["cam01", "cam02"],
 }
 
 

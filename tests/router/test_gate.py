@@ -23,7 +23,7 @@ def test_gates_are_a_partition_of_unity(logits: torch.Tensor, temperature: float
     gates = gate(logits, temperature, top_k)
     assert gates.shape == logits.shape
     torch.testing.assert_close(gates.sum(dim=0), torch.ones(5, 6))
-    assert 0 <= gates.min() and gates.max() <= 1
+    assert gates.min() >= 0 and gates.max() <= 1
 
 
 @pytest.mark.parametrize("temperature", [0.05, 0.5, 1.0, 7.0])
