@@ -6,6 +6,8 @@ from pathlib import Path
 
 # The suite runs on small machines next to other work: tiny tensors gain nothing from several threads.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
+# Threads that wait give their core away; spinning ones make a busy machine many times slower.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 # No test may draw into a window.
 os.environ.setdefault("MPLBACKEND", "Agg")
 

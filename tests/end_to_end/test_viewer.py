@@ -1,0 +1,94 @@
+"""ns-viewer on a trained run, watched by a client without a browser: the time and frame sliders move the picture."""
+
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.end_to_end.conftest import FRAMES
+from tests.end_to_end.pictures import read_pictures
+from tests.end_to_end.viewer_client import ViewerClient
+from tests.training.inprocess import render_dataset
+
+pytestmark = pytest.mark.slow
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def client(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ViewerClient]:
+    folder = tmp_path_factory.mktemp("viewer")  # another folder than that of training
+    port = free_port()
+    command = [Path(sys.executable).with_name("ns-viewer"), "--load-config", trained_run / "config.yml"]
+    with (folder / "log").open("w") as log:
+        viewer = subprocess.Popen(
+            [str(part) for part in [*command, "--viewer.websocket-port", port]], cwd=folder, stdout=log, stderr=log
+        )
+        try:
+            with ViewerClient(port) as client:
+                yield client
+            assert viewer.poll() is None, (folder / "log").read_text()[-2000:]
+        finally:
+            viewer.terminate()
+            viewer.wait(30)
+
+
+@pytest.fixture(scope="module")
+def first_camera(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
+    """What ns-render shows of the first training camera, frame by frame."""
+    files = render_dataset(trained_run, tmp_path_factory.mktemp("train"), split="train", image_format="png")
+    return read_pictures([file for file in files if file.parent.name == "cam01"])
+
+
+def nearest_frame(picture: np.ndarray, frames: np.ndarray) -> int:
+    """Which of the frames a (larger) picture resembles most."""
+    height, width = frames.shape[1:3]
+    shrunk = Image.fromarray((255 * picture).astype(np.uint8)).resize((width, height), Image.Resampling.BOX)
+    errors = np.square(frames - np.asarray(shrunk) / 255).mean(axis=(1, 2, 3))
+    return int(errors.argmin())
+
+
+def test_the_panels_offer_time_frames_and_outputs(client: ViewerClient) -> None:
+    assert (client.element("Time")["min"], client.element("Time")["max"]) == (0.0, 1.0)
+    assert (client.element("Frame")["min"], client.element("Frame")["max"]) == (0, FRAMES - 1)
+    client.settled_picture(lambda: client.stand_at_camera(0))
+    assert {"rgb", "depth", "accumulation"} <= set(client.element("Output type")["options"])
+
+
+def test_sliders_and_buttons_show_the_frames_they_name(client: ViewerClient, first_camera: np.ndarray) -> None:
+    """Each picture is recognised among the renders of the same camera by ns-render."""
+    start = client.settled_picture(lambda: client.stand_at_camera(0))
+    assert start.shape[1] / start.shape[0] == pytest.approx(4 / 3, abs=0.02)
+    assert nearest_frame(start, first_camera) == 0
+
+    half = client.settled_picture(lambda: client.set("Time", 0.5))
+    assert nearest_frame(half, first_camera) in (11, 12)
+
+    chosen = client.settled_picture(lambda: client.set("Frame", 20))
+    assert nearest_frame(chosen, first_camera) == 20
+    assert client.value("Time") == pytest.approx(20 / (FRAMES - 1), abs=0.006)  # the slider shows hundredths
+
+    following = client.settled_picture(lambda: client.set("Next frame", True))
+    assert nearest_frame(following, first_camera) == 21
+    assert client.value("Frame") == 21
+
+    again = client.settled_picture(lambda: client.set("Frame", 0))
+    np.testing.assert_allclose(again, start, atol=4 / 255)
+
+
+def test_depth_is_shown_and_the_viewer_lives_on(client: ViewerClient) -> None:
+    """An exception while rendering would end the client's render thread without a word."""
+    rgb = client.settled_picture(lambda: client.set("Frame", 5))
+    depth = client.settled_picture(lambda: client.set("Output type", "depth"))
+    assert np.abs(depth - rgb).mean() > 0.05
+    back = client.settled_picture(lambda: client.set("Output type", "rgb"))
+    np.testing.assert_allclose(back, rgb, atol=4 / 255)

@@ -1,0 +1,131 @@
+"""A viewer in the place of a browser: speaks viser's messages over its websocket.
+
+viser 0.2.7 sends lists of messages packed by msgpack; each has a ``type``. Panel elements arrive as ``GuiAdd...``,
+later changes of them as ``GuiUpdateMessage``, renders as ``BackgroundImageMessage``.
+"""
+
+import contextlib
+import io
+import math
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+import msgspec
+import numpy as np
+from PIL import Image
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
+
+class ViewerClient:
+    """Connects to a running viewer; use as a context manager.
+
+    Args:
+        port: of the viewer on this machine.
+        patience: seconds to wait for anything before giving up.
+    """
+
+    def __init__(self, port: int, patience: float = 60.0) -> None:
+        self._port = port
+        self._patience = patience
+        self._elements: dict[str, dict[str, Any]] = {}
+        self._nodes: dict[str, dict[str, Any]] = {}
+        self._pictures: list[tuple[float, bytes]] = []
+
+    def __enter__(self) -> "ViewerClient":
+        deadline = time.monotonic() + self._patience
+        while True:
+            try:
+                self._socket = connect(f"ws://localhost:{self._port}", max_size=None, open_timeout=5)
+                break
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._socket.close()
+        self._reader.join(5)
+
+    def _read(self) -> None:
+        with contextlib.suppress(ConnectionClosed):
+            for raw in self._socket:
+                decoded = msgspec.msgpack.decode(raw)
+                for message in decoded if isinstance(decoded, list) else [decoded]:
+                    self._take(message)
+
+    def _take(self, message: dict[str, Any]) -> None:
+        kind = message["type"]
+        if kind.startswith("GuiAdd"):
+            self._elements[message["id"]] = message
+        elif kind == "GuiUpdateMessage" and message["id"] in self._elements:
+            self._elements[message["id"]].update(message["updates"])
+        elif kind == "BackgroundImageMessage":
+            self._pictures.append((time.monotonic(), message["rgb_bytes"]))
+        elif kind in ("CameraFrustumMessage", "SetPositionMessage", "SetOrientationMessage"):
+            self._nodes.setdefault(message["name"], {}).update(message)
+
+    def _send(self, **message: Any) -> None:
+        self._socket.send(msgspec.msgpack.encode(message))
+
+    def wait_for(self, condition: Callable[[], Any], what: str) -> Any:
+        """The first true value of ``condition``."""
+        deadline = time.monotonic() + self._patience
+        while not (value := condition()):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"expected {what} within {self._patience} s")
+            time.sleep(0.02)
+        return value
+
+    def element(self, label: str) -> dict[str, Any]:
+        """The panel element of that label (the first one)."""
+        return self.wait_for(
+            lambda: next((one for one in self._elements.values() if one.get("label") == label), None),
+            f"a panel element '{label}'",
+        )
+
+    def value(self, label: str) -> Any:
+        """What a panel element shows."""
+        return self.element(label)["value"]
+
+    def set(self, label: str, value: Any) -> None:
+        """Move a slider, choose from a dropdown, press a button (True)."""
+        self._send(type="GuiUpdateMessage", id=self.element(label)["id"], updates={"value": value})
+
+    def stand_at_camera(self, index: int) -> None:
+        """Look through the training camera whose frustum has that number in the scene, with its own field of view."""
+        name = f"/cameras/camera_{index:05d}"
+        node = self.wait_for(
+            lambda: self._nodes.get(name) if {"fov", "position", "wxyz"} <= set(self._nodes.get(name, ())) else None,
+            f"the frustum {name}",
+        )
+        self._send(
+            type="ViewerCameraMessage",
+            wxyz=node["wxyz"],
+            position=node["position"],
+            # nerfstudio hands viser the horizontal field of view of its frusta; a viewer's camera has the vertical one.
+            fov=2 * math.atan(math.tan(node["fov"] / 2) / node["aspect"]),
+            aspect=node["aspect"],
+            look_at=(0.0, 0.0, 0.0),
+            up_direction=(0.0, 0.0, 1.0),
+        )
+
+    def settled_picture(self, action: Callable[[], None], quiet: float = 1.5) -> np.ndarray:
+        """Do something and return the picture ``[H,W,3]`` in [0,1] shown when no newer one comes for a while.
+
+        The viewer answers with coarse pictures first and refines them.
+        """
+        before = len(self._pictures)
+        action()
+        self.wait_for(lambda: len(self._pictures) > before, "a new picture")
+        self.wait_for(lambda: time.monotonic() - self._pictures[-1][0] > quiet, "the picture to settle")
+        with Image.open(io.BytesIO(self._pictures[-1][1])) as image:
+            return np.asarray(image.convert("RGB"), dtype=np.float64) / 255
