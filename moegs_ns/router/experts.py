@@ -1,11 +1,13 @@
 """Frozen experts of a mixture: what they are (plain data) and how they are built and filled again."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.scene_box import SceneBox
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
@@ -53,6 +55,32 @@ def freeze(expert: ExpertModel) -> ExpertModel:
     """Freeze weights *and* schedule: no gradients, evaluation mode, no callbacks; it renders at its saved step."""
     expert.requires_grad_(False)
     return expert.eval()
+
+
+def training_gains(experts: Sequence[ExpertModel], camera: Cameras, camera_names: Sequence[str]) -> Tensor | None:
+    """What frozen experts learnt of a training camera's exposure.
+
+    Args:
+        experts: K experts, each with its own list of training cameras.
+        camera: of size 1, its ``camera_index`` counts in ``camera_names``.
+        camera_names: the router's training cameras.
+
+    Returns:
+        ``[K,3]`` colour gains, 1 for a camera an expert does not know; None when no expert has gains.
+    """
+    if not any(expert.config.camera_gains for expert in experts):
+        return None
+    name = camera_names[int(camera.metadata["camera_index"].reshape(-1)[0])]  # type: ignore[index]
+    gains = []
+    for expert in experts:
+        known = list(expert.metadata.get("camera_names", []))
+        if expert.config.camera_gains and name in known:
+            theirs = copy.copy(camera)
+            theirs.metadata = {"camera_index": torch.tensor([[known.index(name)]])}
+            gains.append(expert.camera_gain(theirs))
+        else:
+            gains.append(torch.ones(3, device=expert.device))
+    return torch.stack(gains)
 
 
 def run_folder(path: Path) -> Path:

@@ -26,6 +26,7 @@ from moegs_ns.router.experts import (
     read_expert,
     require_expert_runs,
     run_folder,
+    training_gains,
     unique_names,
 )
 from moegs_ns.router.gate import gate
@@ -112,6 +113,7 @@ class MixtureModel(Model):
         self.experts = nn.ModuleList()
         self._cache = SplatCache(config.splat_cache_mb * 2**20)
         self._why_empty: Exception | None = None
+        self._camera_names: list[str] = (self.kwargs.get("metadata") or {}).get("camera_names", [])
         try:
             read = [read_expert(run) for run in config.experts]
             names = unique_names([spec.family for spec, _ in read])
@@ -284,6 +286,8 @@ class MixtureModel(Model):
         images = result.images[..., :3].detach()
         config = self.config
         if self.training:
+            gains = training_gains(self._experts(), camera, self._camera_names)
+            images = images if gains is None else images * gains[:, None, None, :]
             return {"rgb": blend(gate(logits, config.train_temperature), images)}
         gates = gate(logits, config.eval_temperature, config.top_k)
         images = images.clamp(0.0, 1.0)

@@ -53,7 +53,9 @@ def make_camera(time: float | None = 0.0, width: int = WIDTH, height: int = HEIG
     )
 
 
-def make_expert(family: str, seed: int = 0, count: int = 40, step: int = 30, **config: Any) -> ExpertModel:
+def make_expert(
+    family: str, seed: int = 0, count: int = 40, step: int = 30, cameras: Sequence[str] = (), **config: Any
+) -> ExpertModel:
     """An expert whose every parameter is random, as after ``step`` training steps, in training mode."""
     torch.manual_seed(seed)  # what a family draws itself
     generator = torch.Generator().manual_seed(seed)
@@ -67,7 +69,7 @@ def make_expert(family: str, seed: int = 0, count: int = 40, step: int = 30, **c
                 torch.randn(count, 3, generator=generator),
                 torch.randint(0, 256, (count, 3), generator=generator, dtype=torch.uint8),
             ),
-            metadata={"num_frames": NUM_FRAMES, "camera_extent": 2.0},
+            metadata={"num_frames": NUM_FRAMES, "camera_extent": 2.0, "camera_names": list(cameras)},
         )
     )
     with torch.no_grad():
@@ -103,10 +105,10 @@ def save_run(folder: Path, model: ExpertModel, family: str, **scene: Any) -> Pat
     return folder
 
 
-def make_mixture(runs: Sequence[Path], **config: Any) -> MixtureModel:
+def make_mixture(runs: Sequence[Path], cameras: Sequence[str] = (), **config: Any) -> MixtureModel:
     torch.manual_seed(0)  # the router's network
     return MixtureModelConfig(experts=tuple(runs), **config).setup(
-        scene_box=scene_box(), num_train_data=1, metadata={"num_frames": NUM_FRAMES}
+        scene_box=scene_box(), num_train_data=1, metadata={"num_frames": NUM_FRAMES, "camera_names": list(cameras)}
     )
 
 

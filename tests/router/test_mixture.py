@@ -197,6 +197,27 @@ def test_camera_times(runs: list[Path]) -> None:
     assert not torch.equal(render(model, 0.2)["rgb"], render(model, 1.0)["rgb"])
 
 
+def test_experts_keep_the_gains_they_learnt_for_training_cameras(tmp_path: Path) -> None:
+    """As in their own training: in training only, and found by the camera's name."""
+    experts = [
+        make_expert("stg", 1, cameras=["cam1", "cam2", "cam3"], camera_gains=True),
+        make_expert("stg", 2, cameras=["cam1", "cam2", "cam3"]),
+        make_expert("stg", 3, cameras=["cam1"], camera_gains=True),
+    ]
+    with torch.no_grad():
+        experts[0].camera_log_gains.copy_(torch.tensor([[0.3], [-0.1], [-0.2]]).expand(3, 3))
+    runs = [save_run(tmp_path / str(index), expert, "stg") for index, expert in enumerate(experts)]
+    model = make_mixture(runs, cameras=["cam2", "cam3"])
+    camera = make_camera(0.5)
+    camera.metadata = {"camera_index": torch.tensor([[0]])}
+    gains = torch.tensor([-0.1, 0.0, 0.0]).exp()
+    result, _ = model.eval().composite(camera, depth=False)
+    images = result.images[..., :3]
+    expected = (images * gains[:, None, None, None]).mean(dim=0)
+    torch.testing.assert_close(model.train().get_outputs(camera)["rgb"], expected)
+    torch.testing.assert_close(render(model, 0.5)["rgb"], images.mean(dim=0).clamp(0, 1))
+
+
 def test_what_cannot_be_rendered(runs: list[Path], tmp_path: Path) -> None:
     from nerfstudio.cameras.cameras import Cameras
 
