@@ -1,0 +1,193 @@
+"""Suites: which runs a table of docs/results.md is made of, and what is kept of each.
+
+A suite is a TOML file of configs/suites. What is kept of a run is one JSON file, enough to write the tables again when
+the run itself is gone, and free of this machine's folders.
+"""
+
+import json
+import os
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from moegs_ns.paths import resource_dir
+from moegs_ns.reporting.evaluation_files import RunResult
+from moegs_ns.training.stages import Scene, Stage, plan
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+SCHEMA_VERSION = 1
+_DEFAULT_DATA = ROOT.parent / "shared" / "data"
+_RECORD_KEYS = ("method", "expert", "seed", "device", "source", "versions", "model", "num_parameters")
+_SCENE_KEYS = ("scene", "layout", "num_frames", "cameras", "images", "resolution", "seed_points")
+
+
+@dataclass(frozen=True)
+class Suite:
+    """The runs of one table.
+
+    Attributes:
+        name: of the suite and its file.
+        description: what the scene is, for the document.
+        data: data folder, below the checkout or below the folder of real scenes.
+        experts: sets of experts; a set of several gets a router.
+        seeds: every set is trained once per seed.
+        preset: preset name or file; None for the papers' recipes.
+        parser: data parser.
+        options: its options.
+    """
+
+    name: str
+    description: str
+    data: str
+    experts: tuple[tuple[str, ...], ...]
+    seeds: tuple[int, ...]
+    preset: str | None = None
+    parser: str = "n3v-data"
+    options: tuple[str, ...] = ()
+
+    def scene(self, output_dir: Path) -> Scene:
+        """The scene, its data found.
+
+        Raises:
+            FileNotFoundError: the data are in neither place.
+        """
+        candidates = [ROOT / self.data, data_dir() / self.data]
+        for candidate in candidates:
+            if candidate.is_dir():
+                return Scene(candidate, self.parser, self.options, output_dir)
+        raise FileNotFoundError(
+            f"expected the data of suite '{self.name}' in {' or '.join(map(str, candidates))}, found none; "
+            "set MOEGS_DATA_DIR to the folder that holds it"
+        )
+
+    def plans(self, output_dir: Path) -> list[list[Stage]]:
+        """The stages of every set and seed; sets share the runs of experts they have in common."""
+        scene = self.scene(output_dir)
+        return [plan(scene, experts, self.preset, seed) for experts in self.experts for seed in self.seeds]
+
+
+def data_dir() -> Path:
+    """Folder of the real scenes: ``$MOEGS_DATA_DIR``, else ``../shared/data`` beside the checkout."""
+    return Path(os.environ.get("MOEGS_DATA_DIR", _DEFAULT_DATA)).absolute()
+
+
+def read_suite(name: str) -> Suite:
+    """A suite by name, or from a TOML file elsewhere.
+
+    Raises:
+        ValueError: no such suite, or keys that no suite has or that are missing.
+    """
+    path = Path(name) if name.endswith(".toml") else resource_dir("configs") / "suites" / f"{name}.toml"
+    if not path.is_file():
+        known = sorted(file.stem for file in (resource_dir("configs") / "suites").glob("*.toml"))
+        raise ValueError(f"unknown suite '{name}'; known: {', '.join(known) or 'none'}; or give a TOML file")
+    with path.open("rb") as file:
+        table = tomllib.load(file)
+    try:
+        return Suite(
+            name=path.stem,
+            description=" ".join(table.pop("description").split()),
+            experts=tuple(tuple(names) for names in table.pop("experts")),
+            seeds=tuple(table.pop("seeds")),
+            options=tuple(map(str, table.pop("options", ()))),
+            **table,
+        )
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"expected data, description, experts (lists of names) and seeds, optionally preset, parser and options in "
+            f"{path}, found something else ({error})"
+        ) from error
+
+
+def portable(value: Any) -> Any:
+    """The same data with this machine's folders written as a reader would name them."""
+    if isinstance(value, dict):
+        return {key: portable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [portable(item) for item in value]
+    if isinstance(value, str):
+        shown_data = "../shared/data" if data_dir() == _DEFAULT_DATA else "$MOEGS_DATA_DIR"
+        for folder, name in (
+            (f"{ROOT}/", ""),
+            (str(ROOT), "."),
+            (str(data_dir()), shown_data),
+            (str(Path.home()), "~"),
+        ):
+            value = value.replace(folder, name)
+    return value
+
+
+def keep(result: RunResult, stage: Stage, extra: dict[str, Any]) -> dict[str, Any]:
+    """What is kept of an evaluated run, as plain data.
+
+    Args:
+        result: the run.
+        stage: what it was planned as, for its command line.
+        extra: further entries, such as the temporal mean.
+    """
+    scores = dict(result.scores)
+    rows = scores.pop("per_image")
+    record = {key: result.record.get(key) for key in _RECORD_KEYS}
+    record["scene"] = {key: result.record["scene"].get(key) for key in _SCENE_KEYS}
+    record["progress"] = {key: result.record["progress"].get(key) for key in ("steps_done", "training_seconds")}
+    kept = {
+        "schema_version": SCHEMA_VERSION,
+        "run": run_key(result.folder),
+        "command": stage.shown(),
+        "record": record,
+        "scores": scores,
+        "per_image": [[row["camera"], row["frame"], round(row["psnr"], 3)] for row in rows],
+        **extra,
+    }
+    return portable(kept)
+
+
+def run_key(folder: Path) -> str:
+    """``<scene>/<method>/<name>``, what identifies a run below its output folder."""
+    return "/".join(folder.parts[-3:])
+
+
+def result_file(folder: Path, run: str) -> Path:
+    """The JSON file of a run, by its key."""
+    return folder / f"{run.replace('/', '_')}.json"
+
+
+@dataclass(frozen=True)
+class StoredResult(RunResult):
+    """A kept run: reports as the run itself would, without its folder."""
+
+    siblings: tuple["StoredResult", ...] = ()
+
+    def experts(self) -> list[RunResult | str]:
+        """The kept runs a mixture's experts came from, else in words that there is none."""
+        by_run = {run_key(sibling.folder): sibling for sibling in self.siblings}
+        keys = [run_key(Path(folder)) for folder in self.record["expert"].get("config", {}).get("experts", [])]
+        return [by_run.get(key, f"{key} was not kept") for key in keys]
+
+
+def read_results(folder: Path) -> list[tuple[dict[str, Any], StoredResult]]:
+    """Everything kept of a suite: the files' content and results to build tables from, ordered by run.
+
+    Raises:
+        ValueError: a file was written by another version.
+    """
+    kept: list[dict[str, Any]] = [json.loads(file.read_text("utf8")) for file in sorted(folder.glob("*.json"))]
+    other = [one.get("run", "unknown run") for one in kept if one.get("schema_version") != SCHEMA_VERSION]
+    if other:
+        raise ValueError(
+            f"expected results of schema version {SCHEMA_VERSION} in {folder}, found others ({', '.join(other)}); "
+            "run benchmarks/run_suite.py again"
+        )
+    alone = tuple(StoredResult(Path(one["run"]), one["record"], one["scores"]) for one in kept)
+    return [
+        (one, StoredResult(result.folder, result.record, result.scores, alone))
+        for one, result in zip(kept, alone, strict=True)
+    ]
+
+
+def in_table_order(stages: Sequence[Sequence[Stage]]) -> list[Stage]:
+    """All stages once, in the order they are planned."""
+    return list({stage.run: stage for group in stages for stage in group}.values())
