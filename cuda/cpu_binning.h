@@ -253,10 +253,11 @@ inline int32_t bin_gaussians(moegs_frame &frame, const SceneInput &in, int threa
         on_ranges(frame.count, threads, [&](int worker, int64_t begin, int64_t end) {
             for (int64_t g = begin; g < end; ++g) frame.placements[size_t(g)].first_row += uint32_t(row_base[size_t(worker)]);
         });
-    on_each_worker(threads, [&](int worker) {
-        const int64_t band_begin = row_of_share(worker), band_end = row_of_share(worker + 1);
+    on_tasks(threads, threads, [&](int64_t worker) {
+        const int64_t band_begin = row_of_share(int(worker)), band_end = row_of_share(int(worker) + 1);
         for (size_t i = 0; i < listed && band_begin < band_end; ++i) {
             const uint32_t g = items[i].id;
+            if (i + 16 < listed) __builtin_prefetch(&frame.placements[items[i + 16].id]);
             const Placement place = frame.placements[g];
             const int64_t top = int64_t(place.expert) * frame.tiles_y + place.y0;
             const int64_t y0 = std::max(top, band_begin), y1 = std::min(top + (place.y1 - place.y0), band_end);

@@ -12,8 +12,10 @@ constexpr int kChunk = 64;
 
 // Copies the records of entries [base, base + size) into `chunk` and finds the blocks each touches:
 // bit i of words[i / 32][b] says that entry base + i touches block b.
-__attribute__((noinline)) inline void load_chunk(const moegs_frame &frame, const BlockTest &test, uint32_t base, int size,
-                                                 int stride, float *chunk, uint32_t (*words)[kLanes]) {
+// Also asks the memory for the records of the chunk after it, up to entry `end`: they may lie in another core's cache.
+__attribute__((noinline)) inline void load_chunk(const moegs_frame &frame, const BlockTest &test, uint32_t base,
+                                                 uint32_t end, int stride, float *chunk, uint32_t (*words)[kLanes]) {
+    const int size = int(std::min<uint32_t>(kChunk, end - base));
     const Ints lane_bits = load<Ints>(kLaneBit);
     Ints touching[2] = {Ints{}, Ints{}};
     for (int half = 0; half < 2; ++half)
@@ -25,6 +27,9 @@ __attribute__((noinline)) inline void load_chunk(const moegs_frame &frame, const
             touching[half] = touching[half] | (touched & splat(int32_t(1u << bit)));
             frame.entry_blocks[entry] = uint16_t(movemask(touched, lane_bits));
         }
+    const uint32_t ahead = std::min<uint32_t>(base + 2 * kChunk, end);
+    for (uint32_t entry = base + kChunk; entry < ahead; ++entry)
+        __builtin_prefetch(frame.records.data() + size_t(frame.entries[entry].gaussian) * size_t(stride));
     store(words[0], touching[0]);
     store(words[1], touching[1]);
 }
@@ -89,7 +94,7 @@ void composite_tile_forward(const moegs_frame &frame, int64_t job, float *images
 
     for (uint32_t base = tile.begin; base < tile.end && alive; base += kChunk) {
         alignas(64) uint32_t words[2][kLanes];
-        load_chunk(frame, block_test, base, int(std::min<uint32_t>(kChunk, tile.end - base)), stride, chunk, words);
+        load_chunk(frame, block_test, base, tile.end, stride, chunk, words);
         const int32_t position = int32_t(base - tile.begin);
 
         for (uint32_t blocks = alive; blocks; blocks &= blocks - 1) {

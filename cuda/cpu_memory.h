@@ -41,8 +41,7 @@ public:
                     best = i;
             if (best < free_.size()) {
                 const Block block = free_[best];
-                free_[best] = free_.back();
-                free_.pop_back();
+                free_.erase(free_.begin() + std::ptrdiff_t(best));
                 kept_ -= block.bytes;
                 return block;
             }
@@ -54,20 +53,24 @@ public:
 
     void give(Block block) noexcept {
         if (!block.data) return;
-#if !defined(MOEGS_EXACT_ALLOCATIONS)
-        {
-            const std::lock_guard<std::mutex> guard(mutex_);
-            if (kept_ + block.bytes <= kKeptBytes) {
-                try {
-                    free_.push_back(block);
-                    kept_ += block.bytes;
-                    return;
-                } catch (const std::bad_alloc &) {
-                }
-            }
+#if defined(MOEGS_EXACT_ALLOCATIONS)
+        std::free(block.data);
+#else
+        const std::lock_guard<std::mutex> guard(mutex_);
+        try {
+            free_.push_back(block);
+        } catch (const std::bad_alloc &) {
+            std::free(block.data);
+            return;
+        }
+        kept_ += block.bytes;
+        // The longest unused go first: a growing scene outgrows its old blocks.
+        while (kept_ > kKeptBytes) {
+            kept_ -= free_.front().bytes;
+            std::free(free_.front().data);
+            free_.erase(free_.begin());
         }
 #endif
-        std::free(block.data);
     }
 
 private:
