@@ -78,14 +78,14 @@ STUDY_TRAINING = 34.6  # ms, AVX-512, two threads: 20k Gaussians, SH degree 3, L
 class Arguments:
     """Measure the CPU rasterizer."""
 
-    rounds: int = 25
+    rounds: int = 15
     """Interleaved repeats of every row."""
     threads: tuple[int, ...] = (1, 2)
     """Numbers of torch threads to measure with."""
     seed: int = 0
     """Of the scenes."""
     twin: bool = True
-    """Also time the torch twin (10k and 50k Gaussians, 3 channels, twice each)."""
+    """Also time the torch twin (10k and 50k Gaussians, 3 channels, once each)."""
     output: Path = RESULTS
     """JSON file to write; a table of the same name goes beside it."""
 
@@ -207,9 +207,9 @@ def build_rows(arguments: Arguments) -> tuple[list[Row], list[Row]]:
     return rows, twin_rows
 
 
-def measure(rows: list[Row], rounds: int) -> None:
-    """Runs every row once per round, after one warm-up each."""
-    for repeat in range(-1, rounds):
+def measure(rows: list[Row], rounds: int, warm_up: int = 1) -> None:
+    """Runs every row once per round, after ``warm_up`` rounds that do not count."""
+    for repeat in range(-warm_up, rounds):
         for row in rows:
             torch.set_num_threads(row.threads)
             start = time.perf_counter()
@@ -252,9 +252,18 @@ def machine() -> dict[str, Any]:
         "flags": info.get("flags"),
         "vector_width": info["vector_width"],
         "parallel": info["parallel"],
+        "scheduling": scheduling(),
+        "load_average": round(os.getloadavg()[0], 2),
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
+
+
+def scheduling() -> str:
+    """How this process is scheduled: on a busy machine only a real-time class (``chrt -r 10``) measures the kernels."""
+    if not hasattr(os, "sched_getscheduler"):
+        return "unknown"
+    return "real time" if os.sched_getscheduler(0) in (os.SCHED_RR, os.SCHED_FIFO) else "ordinary"
 
 
 def commit() -> str:
@@ -276,7 +285,8 @@ def table(report: dict[str, Any]) -> str:
         "",
         f"`{report['command']}` at commit {report['commit']}, {report['date']}; {report['machine']['cpu']}, "
         f"{report['machine']['compiler']}, {report['machine']['vector_width']} floats per vector, "
-        f"{report['machine']['parallel']}. Minimum (median) of {rows[0]['repeats']} interleaved repeats, ms.",
+        f"{report['machine']['parallel']}; {report['machine']['scheduling']} priority at a load average of "
+        f"{report['machine']['load_average']}. Minimum (median) of {rows[0]['repeats']} interleaved repeats, ms.",
         "",
         "Yardstick: "
         + "; ".join(
@@ -340,7 +350,7 @@ def main(arguments: Arguments) -> None:
     torch.manual_seed(arguments.seed)
     rows, twin_rows = build_rows(arguments)
     measure(rows, arguments.rounds)
-    measure(twin_rows, 2)
+    measure(twin_rows, 1, warm_up=0)
     report = {
         "command": shlex.join(["python", "benchmarks/raster_speed.py", *sys.argv[1:]]),
         "seed": arguments.seed,

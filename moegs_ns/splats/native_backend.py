@@ -2,6 +2,8 @@
 
 Called through ctypes over data pointers, so one library serves every torch and Python. ctypes releases the
 interpreter lock, and a call keeps its state in its own ``moegs_frame``: a viewer and a trainer may render at once.
+Calls use ``torch.get_num_threads()`` threads. As with torch itself, a forked process whose parent has used OpenMP must
+stay with one thread, which is what torch gives its data loader's workers.
 """
 
 from __future__ import annotations

@@ -198,6 +198,7 @@ def test_build_info():
 
 # Renders forward and backward with the library in $MOEGS_NATIVE_LIBRARY and compares with the float64 twin.
 CHECK = """
+import os
 import torch
 from moegs_ns.splats import native_backend
 from tests.splats.comparisons import compare_renderings
@@ -206,7 +207,14 @@ from tests.splats.random_scenes import hard_cases, random_scene, render
 torch.set_num_threads(2)
 for scene in [*hard_cases(), random_scene(90, 400, k=2, c=11, width=90, height=70)]:
     compare_renderings(render(scene, "native"), render(scene.to(torch.float64), "torch"), rounding=scene.rounding)
-print("all equal with", native_backend.build_info()["parallel"])
+parallel = native_backend.build_info()["parallel"]
+if parallel == "threads":  # a forked child, which lost its parent's helpers, renders on
+    child = os.fork()
+    if child == 0:
+        render(scene, "native")
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+print("all equal with", parallel)
 """
 
 
