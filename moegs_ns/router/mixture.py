@@ -209,7 +209,10 @@ class MixtureModel(Model):
             "experts": self.expert_names,
             "num_gaussians": sum(counts.values()),
             "num_gaussians_per_expert": counts,
-            "expert_origins": {spec.name: {"family": spec.family, **spec.origin} for spec, _ in experts},
+            "expert_origins": {
+                spec.name: {"family": spec.family, "run": spec.origin.get("run"), "step": int(expert.training_step)}
+                for spec, expert in experts
+            },
             "raster_backend": resolve_backend(self.device),
         }
 

@@ -70,7 +70,7 @@ def test_record_and_checkpoint_hold_the_experts(stages: Stages) -> None:
     assert record["expert"]["config"]["experts"] == [str(run) for run in stages.experts]
     model = record["model"]
     assert model["experts"] == ["stg", "4dgaussians", "stg_2"]
-    assert model["expert_origins"]["stg_2"]["steps_done"] == 8
+    assert model["expert_origins"]["stg_2"] == {"family": "stg", "run": str(stages.experts[2]), "step": 8}
     state = load(stages.router)["pipeline"]
     for index, before in enumerate(stages.before):
         for name, value in before["pipeline"].items():
