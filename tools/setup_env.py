@@ -2,7 +2,8 @@
 
 Steps: virtual environment; torch (CPU build, or CUDA build where an NVIDIA GPU answers); the other requirements;
 nerfstudio and gsplat without their unneeded dependencies; the torchvision import hook if torchvision does not import;
-this package, editable. A stamp inside the environment records what it was made from, so a second run does nothing.
+a default for OpenMP; this package, editable. A stamp inside the environment records what it was made from, so a second
+run does nothing.
 """
 
 import argparse
@@ -139,9 +140,30 @@ def complete(environment: Environment, flavour: str) -> None:
     if outcome.returncode != 0:
         raise SystemExit(outcome.returncode)
     say(outcome.stdout.strip())
+    let_waiting_threads_sleep(environment)
     environment.pip("moegs_ns, editable", "--no-deps", "--no-build-isolation", "--editable", str(ROOT))
     if os.environ.get("PYTHONDONTWRITEBYTECODE"):
         compile_bytecode(environment)
+
+
+def let_waiting_threads_sleep(environment: Environment) -> None:
+    """Make ``OMP_WAIT_POLICY=passive`` the default of every Python of the environment.
+
+    By default GNU's OpenMP, which torch and the kernels share, lets threads spin while they wait for one another. Where
+    anything else runs on the machine, a training step of many short parallel regions then takes several times as long;
+    on a quiet one sleeping costs nothing that can be measured. OpenMP reads the variable once, when torch is
+    imported, which the ns-* commands do before any code of ours runs.
+    """
+    code = "import sysconfig; print(sysconfig.get_paths()['purelib'])"
+    done = subprocess.run([str(environment.python), "-c", code], capture_output=True, text=True, check=True)
+    line = "import os; os.environ.setdefault('OMP_WAIT_POLICY', 'passive')\n"
+    # Python runs the import lines of .pth files at start-up.
+    (Path(done.stdout.strip()) / "_openmp_wait_policy.pth").write_text(line, encoding="utf-8")
+
+
+def megabytes(folder: Path) -> float:
+    """Size of the files below a folder, in MB (10^6 bytes); links are not followed."""
+    return sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir() or path.is_symlink()) / 1e6
 
 
 def compile_bytecode(environment: Environment) -> None:
@@ -195,7 +217,8 @@ def main() -> None:
         stamp.unlink(missing_ok=True)
         complete(environment, flavour)
         stamp.write_text(wanted, encoding="utf-8")
-        say(f"{environment.path.name} ready ({flavour}) after {time.monotonic() - start:.0f} s")
+        size = megabytes(environment.path)
+        say(f"{environment.path.name} ready ({flavour}, {size:,.0f} MB) after {time.monotonic() - start:.0f} s")
         advise(flavour)
 
 

@@ -118,6 +118,8 @@ def last_words(log: Path) -> str:
 
 def _environment(device: str | None) -> dict[str, str]:
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}  # progress is read from the log
+    # Threads that wait sleep instead of spinning: beside other work a step takes a fraction of the time.
+    environment.setdefault("OMP_WAIT_POLICY", "passive")
     if device is not None:
         environment["CUDA_VISIBLE_DEVICES"] = "" if device == CPU else device
     return environment
