@@ -75,6 +75,36 @@ def test_the_state_wins_over_what_is_left_of_the_runs(
     assert all(one is other for one, other in zip(parameters, after, strict=True))
 
 
+def test_loading_forgets_what_training_remembered(
+    saved: tuple[Path, dict[str, Tensor]], runs: list[Path], tmp_path: Path
+) -> None:
+    changed = save_run(tmp_path / "changed", make_expert("stg", seed=5, count=30), "stg")
+    model = make_mixture([changed, runs[1], changed], kernel_size=3).train()
+    camera = make_camera(0.5)
+    before = model.get_outputs(camera)["rgb"]
+    load(model, saved[0])
+    after = model.get_outputs(camera)["rgb"]
+    fresh = make_mixture([], kernel_size=3).train()
+    load(fresh, saved[0])
+    assert torch.equal(after, fresh.get_outputs(camera)["rgb"])
+    assert not torch.equal(after, before)
+
+
+def test_the_experts_origin_is_the_states(saved: tuple[Path, dict[str, Tensor]], runs: list[Path]) -> None:
+    moved = [run.rename(run.with_name(f"{run.name}-moved")) for run in runs]
+    model = make_mixture([*moved, moved[0]], kernel_size=3)
+    assert model.specs[1].origin["run"] == str(moved[1])
+    load(model, saved[0])
+    assert [spec.origin["run"] for spec in model.specs] == [str(run) for run in (*runs, runs[0])]
+
+
+@pytest.mark.filterwarnings("ignore:.*copying from a non-meta parameter")
+def test_experts_are_built_on_the_mixtures_device(saved: tuple[Path, dict[str, Tensor]]) -> None:
+    model = make_mixture([], kernel_size=3).to("meta")
+    load(model, saved[0])
+    assert {parameter.device.type for parameter in model.parameters()} == {"meta"}
+
+
 def test_experts_are_described_in_plain_text(saved: tuple[Path, dict[str, Tensor]], runs: list[Path]) -> None:
     state = torch.load(saved[0], weights_only=True)
     described = json.loads(state["_extra_state"])
