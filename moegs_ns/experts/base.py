@@ -111,6 +111,7 @@ class ExpertModel(Model):
         if self.config.camera_gains:
             self.camera_log_gains = Parameter(torch.zeros(len(self.metadata["camera_names"]), 3))
         self._views: list[tuple[Rasterized, int, int]] = []
+        self.total_steps: int | None = None  # of the training run; None outside one
 
     def get_param_groups(self) -> dict[str, list[Parameter]]:
         """One optimizer group per Gaussian tensor, and one for the cameras' gains."""
@@ -136,11 +137,22 @@ class ExpertModel(Model):
         self, training_callback_attributes: TrainingCallbackAttributes
     ) -> list[TrainingCallback]:
         """Forget the last step's views before a step, control density after it."""
-        optimizers = training_callback_attributes.optimizers
+        optimizers, trainer = training_callback_attributes.optimizers, training_callback_attributes.trainer
+        self.total_steps = None if trainer is None else trainer.config.max_num_iterations
         return [
             TrainingCallback([TrainingCallbackLocation.BEFORE_TRAIN_ITERATION], self._begin_step),
             TrainingCallback([TrainingCallbackLocation.AFTER_TRAIN_ITERATION], self._end_step, args=[optimizers]),
         ]
+
+    def may_reset_opacity(self, iteration: int, interval: int) -> bool:
+        """Whether opacities are to be reset at ``iteration``: every ``interval`` steps, 0 for never.
+
+        A reset makes everything nearly transparent and training then restores what is needed. A run that ends less
+        than an interval later would end in fog (3000 steps with the papers' interval of 3000, say), so it does without.
+        """
+        if not interval or iteration % interval:
+            return False
+        return self.total_steps is None or iteration + interval <= self.total_steps
 
     def _begin_step(self, step: int) -> None:
         self._views.clear()

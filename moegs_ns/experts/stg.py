@@ -56,7 +56,7 @@ class STGModelConfig(ExpertModelConfig):
     prune_opacity: float = 0.005
     """Opacity below which a Gaussian is removed."""
     opacity_reset_interval: int = 3000
-    """Steps between two opacity resets, while density control runs; 0 = never."""
+    """Steps between two opacity resets, while density control runs; 0 = never. None in the run's last such stretch."""
     bounds_prune_step: int = 10000
     """At this step Gaussians outside the seed cloud's bounding box are removed; 0 = never."""
 
@@ -132,7 +132,7 @@ class STGModel(ExpertModel):
                 elif iteration < config.prune_stop:
                     self._prune(torch.sigmoid(self.gaussians["opacities"]) < config.prune_opacity, optimizers)
                 self.gaussians.reset_statistics()
-            if config.opacity_reset_interval and iteration % config.opacity_reset_interval == 0:
+            if self.may_reset_opacity(iteration, config.opacity_reset_interval):
                 self.gaussians.cap_opacity(0.01, optimizers.optimizers)
         if config.bounds_prune_step and iteration == config.bounds_prune_step:
             self._prune(outside_bounds(self.gaussians["means"], self.seed_bounds), optimizers)

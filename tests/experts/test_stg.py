@@ -139,6 +139,23 @@ def test_density_schedule(stg, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [i for kind, i in done if kind == "reset"] == [50, 100]
 
 
+@pytest.mark.parametrize(
+    ("total_steps", "resets"), [(None, [50, 100, 150, 200]), (200, [50, 100, 150]), (199, [50, 100])]
+)
+def test_opacity_is_not_reset_where_the_run_is_too_short_to_recover(
+    stg, monkeypatch: pytest.MonkeyPatch, total_steps: int | None, resets: list[int]
+) -> None:
+    """3000 steps with the paper's reset every 3000 ended at 6.7 dB on the sample scene, 2999 at 28.4."""
+    model = stg(densify_start=1000, opacity_reset_interval=50)
+    model.total_steps = total_steps
+    done: list[int] = []
+    monkeypatch.setattr(model.gaussians, "cap_opacity", lambda *a: done.append(now))
+    optimizers = make_optimizers(model)
+    for now in range(1, (total_steps or 200) + 1):
+        model.control_density(now, optimizers)
+    assert done == resets
+
+
 def test_densification_grows_within_the_limit_and_training_goes_on(stg, camera) -> None:
     model = stg(densify_start=0, densify_interval=2, densify_gradient=0.0, max_gaussians=30, prune_opacity=0.0)
     optimizers = make_optimizers(model)
