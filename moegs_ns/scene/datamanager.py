@@ -4,6 +4,7 @@ Import this module only from method configurations and below, never from a data 
 of data parsers, which is being built while data parsers are loaded.
 """
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -217,6 +218,12 @@ class DynamicDataManager(FullImageDatamanager):
     def fixed_indices_eval_dataloader(self) -> EvalImages:
         """All evaluation images in order, lazily."""
         return EvalImages(self)
+
+    def get_datapath(self) -> Path:
+        """Folder in whose ``camera_paths`` ns-viewer keeps what "Generate Command" writes: that of the scene, or
+        ``renders/<scene>`` here where the scene's may not be written to."""
+        data = super().get_datapath()
+        return data if os.access(data, os.W_OK) else Path("renders") / data.name
 
     # -- single images -------------------------------------------------------------------------------------------
 

@@ -155,6 +155,13 @@ def test_the_viewer_may_read_every_property(scene: Path, decoded: list[str]) -> 
     assert decoded == ["cam01", "cam04"]
 
 
+def test_camera_paths_go_where_one_may_write(scene: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manager = make(scene, "test")
+    assert manager.get_datapath() == scene
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert manager.get_datapath() == Path("renders/numbered")
+
+
 def test_ns_render_dataset_gets_what_it_needs(scene: Path, decoded: list[str]) -> None:
     """The walk of nerfstudio's ``ns-render dataset``: unique names below one root, float images, no set-up needed."""
     manager = make(scene, test_mode="test")
