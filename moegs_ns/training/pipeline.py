@@ -1,5 +1,6 @@
 """The pipeline of every method: several cameras a step, and evaluation one can publish."""
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from moegs_ns.reporting.ensembles import reference_pictures
 from moegs_ns.reporting.metrics import MetricsProtocol, as_float_image
 from moegs_ns.training.random_state import preserved_random_state
 from moegs_ns.training.render_meter import RenderMeter
+from moegs_ns.viewer.start_view import StartView
 from moegs_ns.viewer.timeline import Timeline
 
 
@@ -57,10 +59,19 @@ class MoegsPipeline(VanillaPipeline):
             )
         super().__init__(config, device, test_mode, world_size, local_rank, grad_scaler)
         self._metrics = MetricsProtocol(lpips=tuple(config.lpips))
-        num_frames = int(_metadata_of(self.datamanager.train_dataset).get("num_frames", 1))
-        for name, element in Timeline(num_frames).elements().items():
-            setattr(self, name, element)  # nerfstudio's viewer shows the elements it finds among our attributes
+        self._add_viewer_elements()
         self._loaded_step: int | None = None
+
+    def _add_viewer_elements(self) -> None:
+        """nerfstudio's viewer shows and sets up the elements it finds among our attributes."""
+        dataset = self.datamanager.train_dataset
+        metadata = _metadata_of(dataset)
+        for name, element in Timeline(int(metadata.get("num_frames", 1))).elements().items():
+            setattr(self, name, element)
+        cameras = getattr(dataset, "cameras", None)
+        if cameras is not None and len(cameras):
+            distance = math.sqrt(float(metadata.get("near", 1.0)) * float(metadata.get("far", 1.0)))
+            self.start_view = StartView(cameras, metadata.get("points3D_xyz"), distance)
 
     def load_pipeline(self, loaded_state: dict[str, Any], step: int) -> None:
         """Load a checkpoint's model; ``step`` is the last step it had finished."""

@@ -64,6 +64,21 @@ def test_the_panels_offer_time_frames_and_outputs(client: ViewerClient) -> None:
     assert {"rgb", "depth", "accumulation"} <= set(client.element("Output type")["options"])
 
 
+def test_a_new_viewer_is_led_to_a_camera_of_the_scene(client: ViewerClient) -> None:
+    """Messages of viser 0.2.7; nerfstudio shows worlds ten times as large."""
+    client.settled_picture(lambda: client.stand_at_camera(0))  # the server answers to a client's first own position
+    wanted = {
+        "SetCameraPositionMessage",
+        "SetCameraLookAtMessage",
+        "SetCameraUpDirectionMessage",
+        "SetCameraFovMessage",
+    }
+    client.wait_for(lambda: wanted <= set(client.moved), "to be led somewhere")
+    position = np.array(client.moved["SetCameraPositionMessage"]["position"]) / 10
+    centres = client.camera_positions() / 10
+    assert np.linalg.norm(centres - position, axis=1).min() < 0.05
+
+
 def test_sliders_and_buttons_show_the_frames_they_name(client: ViewerClient, first_camera: np.ndarray) -> None:
     """Each picture is recognised among the renders of the same camera by ns-render."""
     start = client.settled_picture(lambda: client.stand_at_camera(0))

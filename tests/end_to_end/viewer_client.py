@@ -34,6 +34,8 @@ class ViewerClient:
         self._elements: dict[str, dict[str, Any]] = {}
         self._nodes: dict[str, dict[str, Any]] = {}
         self._pictures: list[tuple[float, bytes]] = []
+        self.moved: dict[str, dict[str, Any]] = {}
+        """The latest ``SetCamera...`` message of each type: where the server wants this viewer to stand."""
 
     def __enter__(self) -> "ViewerClient":
         deadline = time.monotonic() + self._patience
@@ -70,6 +72,8 @@ class ViewerClient:
             self._elements[message["id"]].update(message["updates"])
         elif kind == "BackgroundImageMessage":
             self._pictures.append((time.monotonic(), message["rgb_bytes"]))
+        elif kind.startswith("SetCamera"):
+            self.moved[kind] = message
         elif kind in ("CameraFrustumMessage", "SetPositionMessage", "SetOrientationMessage"):
             self._nodes.setdefault(message["name"], {}).update(message)
 
@@ -99,6 +103,11 @@ class ViewerClient:
     def set(self, label: str, value: Any) -> None:
         """Move a slider, choose from a dropdown, press a button (True)."""
         self._send(type="GuiUpdateMessage", id=self.element(label)["id"], updates={"value": value})
+
+    def camera_positions(self) -> np.ndarray:
+        """``[n,3]`` where the frusta of training cameras stand, in the viewer's units."""
+        frusta = [node for name, node in self._nodes.items() if name.startswith("/cameras/") and "position" in node]
+        return np.array([node["position"] for node in frusta])
 
     def stand_at_camera(self, index: int) -> None:
         """Look through the training camera whose frustum has that number in the scene, with its own field of view."""
