@@ -41,7 +41,9 @@ def _method(
             method_name=f"moegs-{name}",
             pipeline=MoegsPipelineConfig(
                 datamanager=DynamicDataManagerConfig(
-                    cameras_per_step=recipe.cameras_per_step, same_instant=recipe.same_instant
+                    cameras_per_step=recipe.cameras_per_step,
+                    same_instant=recipe.same_instant,
+                    motion_seeds=recipe.motion_seeds,
                 ),
                 model=model,
             ),

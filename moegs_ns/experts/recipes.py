@@ -38,6 +38,7 @@ class Recipe:
         steps: optimizer steps.
         cameras_per_step: images per optimizer step.
         same_instant: whether they are taken at one instant.
+        motion_seeds: how many seed points on moving things are carved from the videos.
         model: overrides of the expert's model config, by field name.
         optimizers: learning rates by parameter group.
         data: options of the data parser, by field name.
@@ -46,6 +47,7 @@ class Recipe:
     steps: int
     cameras_per_step: int
     same_instant: bool
+    motion_seeds: int = 0
     model: dict[str, Any] = field(default_factory=dict)
     optimizers: dict[str, OptimizerRecipe] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
@@ -70,7 +72,7 @@ class Recipe:
         options: list[str] = []
         if self.steps != base.steps:
             options += ["--max-num-iterations", str(self.steps)]
-        for name in ("cameras_per_step", "same_instant"):
+        for name in ("cameras_per_step", "same_instant", "motion_seeds"):
             if getattr(self, name) != getattr(base, name):
                 options += [f"--pipeline.datamanager.{_flag(name)}", str(getattr(self, name))]
         for name, value in self.model.items():
@@ -142,6 +144,7 @@ def load_recipe(expert: str, preset: str | None = None) -> Recipe:
         steps=table["steps"],
         cameras_per_step=table["cameras_per_step"],
         same_instant=table["same_instant"],
+        motion_seeds=table.get("motion_seeds", 0),
         model=table.get("model", {}),
         optimizers=_optimizers(table.get("optimizers", {})),
     )
@@ -161,6 +164,7 @@ def load_recipe(expert: str, preset: str | None = None) -> Recipe:
         steps=own.get("steps", recipe.steps),
         cameras_per_step=own.get("cameras_per_step", recipe.cameras_per_step),
         same_instant=own.get("same_instant", recipe.same_instant),
+        motion_seeds=own.get("motion_seeds", recipe.motion_seeds),
         model={**recipe.model, **own.get("model", {})},
         optimizers={**recipe.optimizers, **changed},
         data=variation.get("data", {}),

@@ -30,9 +30,10 @@ def test_preset_overrides_and_keeps_the_rest() -> None:
 def test_command_line_names_what_differs_only() -> None:
     paper = load_recipe("stg")
     assert paper.command_line(paper) == ([], [])
-    shorter = dataclasses.replace(paper, steps=100, data={"downscale": 2})
+    shorter = dataclasses.replace(paper, steps=100, motion_seeds=50, data={"downscale": 2})
     options, data = shorter.command_line(paper)
     assert options[:2] == ["--max-num-iterations", "100"]
+    assert options[options.index("--pipeline.datamanager.motion-seeds") + 1] == "50"
     assert options[options.index("--optimizers.means.scheduler.max-steps") + 1] == "100"
     assert not [o for o in options if "opacities" in o]
     assert data == ["--downscale", "2"]
