@@ -203,7 +203,7 @@ def test_a_resumed_run_still_belongs_to_the_plan(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("made_with", "difference"),
     [
-        ({"preset": "quick"}, "--max-num-iterations 3000 instead of 60"),
+        ({"preset": "quick"}, r"--max-num-iterations \d+ instead of 60"),
         ({"options": ("--downscale", "4")}, "--downscale 4 instead of 8"),
         ({"options": ("--num-frames", "8")}, "--num-frames 8 instead of unset"),
     ],
