@@ -55,8 +55,8 @@ def make_ffmpeg_findable() -> Path | None:
     does mediapy, which writes its videos. The system's own ffmpeg is always preferred. Nothing is downloaded or run.
 
     Returns:
-        The link that was put on ``PATH``, or None when there was nothing to do or nothing could be done (a warning
-        says why).
+        The link that was put on ``PATH``. None when there was nothing to do, when it could not be linked (a warning
+        says why), or when there is no packaged one (ns-render then says itself that it wants ffmpeg).
     """
     if shutil.which("ffmpeg") is not None:
         return None

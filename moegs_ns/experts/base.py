@@ -57,8 +57,8 @@ class ExpertModelConfig(ModelConfig):
     max_gaussians: int | None = None
     """Never grow beyond this many Gaussians; seeds are thinned out to it as well."""
     camera_gains: bool = False
-    """Learn one gain per training camera and colour channel, for rigs whose cameras differ in exposure. Their mean is
-    1, and all other cameras are rendered with 1."""
+    """Learn one gain per training camera and colour channel, for rigs whose cameras differ in exposure. Their geometric
+    mean is 1; they act in training only, every other picture is rendered without."""
     densify_views: Literal["last", "all", "sum"] = "last"
     """How the cameras of a step enter the densification statistics: the last one only (as STG's authors do), all as
     views of their own, or added up into one (as 4DGaussians' authors do)."""
@@ -109,6 +109,11 @@ class ExpertModel(Model):
         # step it was saved at (spherical harmonics degree, and whatever else a family schedules).
         self.register_buffer("training_step", torch.zeros((), dtype=torch.int64))
         if self.config.camera_gains:
+            if "camera_names" not in self.metadata:
+                raise ValueError(
+                    "gains per camera need a data parser that names its cameras (n3v-data); set "
+                    "--pipeline.model.camera-gains False"
+                )
             self.camera_log_gains = Parameter(torch.zeros(len(self.metadata["camera_names"]), 3))
         self._views: list[tuple[Rasterized, int, int]] = []
         self.total_steps: int | None = None  # of the training run; None outside one

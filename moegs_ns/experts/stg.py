@@ -2,7 +2,10 @@
 
 Every Gaussian has a temporal centre c and width s. With d = t - c it moves along a cubic polynomial, turns linearly,
 and fades as ``exp(-(d/s)^2)``. Colour is held in spherical harmonics, as in the mixture of the MoE-GS authors, instead
-of the paper's splatted features; everything temporal follows the paper and its released hyper-parameters.
+of the paper's splatted features; motion, rotation and temporal opacity follow the paper and its released
+hyper-parameters. Ours are what the paper takes from a point cloud per frame: copies of an untimed cloud at several
+times, and short-lived Gaussians at seeds carved on moving things. An opacity reset from which the run could not
+recover before it ends is left out.
 
 Two details of the authors' training matter and are kept: motion and rotation see a *detached* d, so the temporal
 centre is moved by opacity alone, and densified Gaussians get a fresh random centre, so densification also spreads in
@@ -71,8 +74,7 @@ class STGModel(ExpertModel):
         """Raw parameters at the seed points (still, upright, opacity 0.1)."""
         config = self.config
         if config.max_gaussians is not None:
-            wanted = len(seeds) + (config.seed_copies - 1) * int((~seeds.timed).sum())
-            seeds = thin_out(seeds, int(len(seeds) * min(1.0, config.max_gaussians / wanted)))
+            seeds = self._thinned(seeds, config.max_gaussians)
         cloud, source = spread_over_time(seeds, config.seed_copies)
         count, bands = len(cloud), (config.sh_degree + 1) ** 2
         self.register_buffer("seed_bounds", torch.stack([cloud.points.amin(0), cloud.points.amax(0)]))
@@ -94,6 +96,22 @@ class STGModel(ExpertModel):
             "sh_base": sh_from_color(cloud.colors),
             "sh_rest": torch.zeros(count, bands - 1, 3),
         }
+
+    def _thinned(self, seeds: SeedCloud, limit: int) -> SeedCloud:
+        """Fewer seeds, so that no more than ``limit`` Gaussians come of them; timed and untimed in proportion."""
+        untimed, timed = seeds.subset(~seeds.timed), seeds.subset(seeds.timed)
+        copies = self.config.seed_copies
+        share = limit / (copies * len(untimed) + len(timed))
+        if share >= 1:
+            return seeds
+        kept = int(share * len(untimed)), int(share * len(timed))
+        if sum(kept) == 0:
+            raise ValueError(
+                f"expected room for at least one seed repeated at {copies} times, found --pipeline.model.max-gaussians "
+                f"{limit}; raise it or lower --pipeline.model.seed-copies"
+            )
+        parts = thin_out(untimed, kept[0]), thin_out(timed, kept[1])
+        return SeedCloud(*(torch.cat([getattr(p, name) for p in parts]) for name in ("points", "colors", "times")))
 
     @property
     def clock(self) -> float:
@@ -121,7 +139,7 @@ class STGModel(ExpertModel):
     # -- density ---------------------------------------------------------------------------------------------------
 
     def control_density(self, iteration: int, optimizers: Optimizers) -> None:
-        """The authors' schedule: a few rounds of clone and split, then pruning only, two opacity resets."""
+        """The authors' schedule: a few rounds of clone and split, then pruning only; opacity resets in between."""
         config = self.config
         if iteration < config.densify_stop:
             start = config.densify_start

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pickle
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -121,11 +122,11 @@ class MixtureModel(Model):
             experts = [spec.build() for spec in specs]
             for expert, (_, state) in zip(experts, read, strict=True):
                 expert.load_state_dict(state)
-        except Exception as error:
+        except (OSError, ValueError, RuntimeError, KeyError, EOFError, pickle.UnpicklingError) as error:
             # Whatever happened to the experts' runs, a router's checkpoint holds the experts. Training looks for them.
             self._why_empty = error
             CONSOLE.print(
-                f"[dim]{error}\nNot all expert runs could be read; the router's checkpoint holds the experts.",
+                f"[yellow]{error}\nNot all expert runs could be read; the router's checkpoint holds the experts.",
                 soft_wrap=True,
             )
             self._make_router([1] * len(config.experts))

@@ -128,11 +128,19 @@ class DynamicDataManager(FullImageDatamanager):
         """Decode the training cameras, in ns-train only: nerfstudio says ``val`` there and ``test`` elsewhere."""
         if self.test_mode == "val" and isinstance(self.train_dataset, FrameDataset):
             self.train_dataset.frames.prepare()
-            if self.config.motion_seeds and "points3D_time" not in self.train_dataset.metadata:
-                self._add_motion_seeds(self.train_dataset)
+        if self.test_mode == "val" and self.config.motion_seeds:
+            self._add_motion_seeds(self.train_dataset)
 
-    def _add_motion_seeds(self, dataset: FrameDataset) -> None:
+    def _add_motion_seeds(self, dataset: InputDataset) -> None:
         """Append carved points to the seed cloud that the model will be built from; the cloud's own have time NaN."""
+        if not isinstance(dataset, FrameDataset):
+            raise ValueError(
+                "seeds from motion need a data parser that names its videos (n3v-data); set "
+                "--pipeline.datamanager.motion-seeds 0"
+            )
+        if "points3D_time" in dataset.metadata:
+            CONSOLE.print("The seed cloud has times of its own; no seeds are carved from motion")
+            return
         points, colors, times = carve_motion_seeds(
             fixed_cameras(dataset), dataset.scene_box.aabb, self.config.motion_seeds, self.config.motion_seed_times
         )

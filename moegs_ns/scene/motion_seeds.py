@@ -6,7 +6,8 @@ background and what differs from it moves. A point in space that lies on somethi
 that sees it belongs to the moving objects' visual hull at that time. Of the hull's points those are kept whose colours
 agree best between cameras, which favours the surface.
 
-Needs several synchronised, fixed cameras. Reads training cameras only.
+Needs several synchronised, fixed cameras. Reads training cameras only. Holds a few float images per camera at a time,
+at the size that is trained on.
 """
 
 from collections.abc import Callable
@@ -27,6 +28,9 @@ AGREEMENT = 0.9
 #: A point must be seen by at least this many cameras to be judged.
 LEAST_CAMERAS = 3
 _BACKGROUND_FRAMES = 25
+_HOW_TO_DO_WITHOUT = (
+    "set --pipeline.datamanager.motion-seeds 0 (moegs train: --preset FILE, a copy of the preset without motion_seeds)"
+)
 _GRID = 56
 _CANDIDATES_PER_SEED = 40
 
@@ -104,10 +108,7 @@ def fixed_cameras(dataset: FrameDataset) -> FixedCameras:
     first = torch.arange(0, len(cameras), num_frames)
     sizes = {tuple(size) for size in torch.cat([cameras.width, cameras.height], dim=1)[first].tolist()}
     if len(sizes) != 1:
-        raise ValueError(
-            f"seeds from motion need images of one size, found {sorted(sizes)}; set "
-            "--pipeline.datamanager.motion-seeds 0"
-        )
+        raise ValueError(f"seeds from motion need images of one size, found {sorted(sizes)}; {_HOW_TO_DO_WITHOUT}")
     return FixedCameras(
         viewmats=torch.stack([viewmat_from_camera_to_world(cameras.camera_to_worlds[i]) for i in first]),
         intrinsics=cameras.get_intrinsics_matrices()[first],
@@ -137,7 +138,7 @@ def carve_motion_seeds(
     if len(cameras) < LEAST_CAMERAS or cameras.num_frames < 2:
         raise ValueError(
             f"seeds from motion need at least {LEAST_CAMERAS} fixed cameras and 2 frames, found {len(cameras)} and "
-            f"{cameras.num_frames}; set --pipeline.datamanager.motion-seeds 0"
+            f"{cameras.num_frames}; {_HOW_TO_DO_WITHOUT}"
         )
     generator = torch.Generator().manual_seed(seed)
     backgrounds = cameras.backgrounds()
@@ -163,7 +164,7 @@ def carve_motion_seeds(
     share = min(1.0, count / max(1, available))
     kept_points, kept_colors, kept_times = [torch.zeros(0, 3)], [torch.zeros(0, 3)], [torch.zeros(0)]
     for time, candidate_points, candidate_colors in found:
-        kept = round(share * len(candidate_points))
+        kept = int(share * len(candidate_points))
         kept_points.append(candidate_points[:kept])
         kept_colors.append(candidate_colors[:kept])
         kept_times.append(torch.full((kept,), time))

@@ -314,7 +314,7 @@ def _warn_of_fallback(reason: str) -> None:
         return
     _warned_of_fallback = True
     warnings.warn(
-        f"Rasterizing with the backend 'torch', about 50 to 100 times slower than the native kernels: {reason}. "
+        f"Rasterizing with the backend 'torch', some hundred times slower than the native kernels: {reason}. "
         f"Install a C++17 compiler (g++ or clang++, or name one in $CXX), or set {_ENVIRONMENT_VARIABLE}=torch to "
         "accept the slow backend silently.",
         RuntimeWarning,

@@ -92,6 +92,16 @@ def test_seeds_are_thinned_out_to_the_limit(stg) -> None:
     assert len(stg(seeds=50, seed_copies=2, max_gaussians=31).gaussians) == 30
 
 
+def test_a_mixed_cloud_is_thinned_out_to_the_limit_too(stg) -> None:
+    times = torch.full((60, 1), torch.nan)
+    times[20:] = 0.5
+    for limit in (45, 100, 180):
+        count = len(stg(seeds=60, times=times, seed_copies=7, max_gaussians=limit).gaussians)
+        assert 0.8 * min(limit, 180) <= count <= limit
+    with pytest.raises(ValueError, match="room for at least one seed"):
+        stg(seed_copies=10, max_gaussians=5, seeds=12)
+
+
 def test_initial_picture_has_the_seeds_colour(stg, camera) -> None:
     model = stg().eval()
     splats = model.splats_at(0.0)

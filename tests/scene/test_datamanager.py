@@ -349,3 +349,17 @@ import moegs_ns.scene.datamanager
     first = [sys.executable, "-c", "import moegs_ns.scene.datamanager"]
     result = subprocess.run(first, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr[-2000:]
+
+
+def test_motion_seeds_join_the_cloud_with_their_times(sample_scene: Path) -> None:
+    parser = {"downscale": 4, "num_frames": 6}
+    plain = make(sample_scene, parser=parser)
+    seeded = make(sample_scene, parser=parser, motion_seeds=60, motion_seed_times=3)
+    own = len(plain.train_dataparser_outputs.metadata["points3D_xyz"])
+    for metadata in (seeded.train_dataparser_outputs.metadata, seeded.train_dataset.metadata):
+        times = metadata["points3D_time"]
+        assert len(times) == len(metadata["points3D_xyz"]) == len(metadata["points3D_rgb"])
+        assert times[:own].isnan().all() and 0 < len(times) - own <= 60
+        assert sorted(set(times[own:, 0].tolist())) == pytest.approx([0.0, 0.4, 1.0])
+    # Only training needs them; elsewhere the checkpoint holds what grew of them.
+    assert "points3D_time" not in make(sample_scene, "test", parser, motion_seeds=60).train_dataset.metadata

@@ -16,6 +16,8 @@ from tests.training.inprocess import evaluate, train
 from tests.training.test_trainer import assert_equal_state, load
 
 OPTIONS = [
+    *("--pipeline.datamanager.motion-seeds", "100", "--pipeline.datamanager.motion-seed-times", "4"),
+    *("--pipeline.model.camera-gains", "True", "--pipeline.model.seed-copies", "2"),
     *("--pipeline.model.max-gaussians", "800", "--pipeline.model.densify-start", "4"),
     *("--pipeline.model.densify-interval", "4", "--pipeline.model.opacity-reset-interval", "10"),
     *("--max-num-iterations", "24", "--steps-per-save", "5", "--steps-per-eval-image", "7", "--pipeline.lpips"),
