@@ -2,8 +2,8 @@
 
 import dataclasses
 import json
-import pickle
 import os
+import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
