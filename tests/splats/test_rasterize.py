@@ -318,7 +318,7 @@ def test_the_fallback_warns_exactly_once(native):
         assert [resolve_backend("cpu") for _ in range(3)] == ["torch"] * 3
     assert len(caught) == 1
     message = str(caught[0].message)
-    for part in ("'torch'", "50 to 100 times slower", "no C++ compiler was found", "g++", "MOEGS_RASTER=torch"):
+    for part in ("'torch'", "some hundred times slower", "no C++ compiler was found", "g++", "MOEGS_RASTER=torch"):
         assert part in message
 
 
