@@ -116,6 +116,7 @@ class ExpertModel(Model):
                 )
             self.camera_log_gains = Parameter(torch.zeros(len(self.metadata["camera_names"]), 3))
         self._views: list[tuple[Rasterized, int, int]] = []
+        self._step_splats: dict[float, Splats] | None = None  # by time, within a training step
         self.total_steps: int | None = None  # of the training run; None outside one
 
     def get_param_groups(self) -> dict[str, list[Parameter]]:
@@ -161,10 +162,12 @@ class ExpertModel(Model):
 
     def _begin_step(self, step: int) -> None:
         self._views.clear()
+        self._step_splats = {}
 
     @torch.no_grad()
     def _end_step(self, optimizers: Optimizers, step: int) -> None:
         iteration = step + 1
+        self._step_splats = None
         self._collect_statistics()
         self.control_density(iteration, optimizers)
         self.training_step.fill_(iteration)
@@ -218,6 +221,14 @@ class ExpertModel(Model):
         directions = splats.means.detach() - camera_position(viewmat)
         return (evaluate_sh(self.active_sh_degree, directions, splats.sh) + 0.5).clamp_min(0.0)
 
+    def _shared_splats(self, time: float) -> Splats:
+        """The Gaussians at ``time``; cameras of one training step that share an instant share them and their graph."""
+        if self._step_splats is None or not self.training:
+            return self.splats_at(time)
+        if time not in self._step_splats:
+            self._step_splats[time] = self.splats_at(time)
+        return self._step_splats[time]
+
     def camera_gain(self, camera: Cameras) -> Tensor:
         """``[3]`` colour gain of a training camera; 1 for an expert without gains."""
         if not self.config.camera_gains:
@@ -239,7 +250,7 @@ class ExpertModel(Model):
         viewmat = viewmat_from_camera_to_world(camera.camera_to_worlds[0].to(self.device))
         intrinsics = camera.get_intrinsics_matrices()[0].to(self.device)
         width, height = int(camera.width.item()), int(camera.height.item())
-        splats = self.splats_at(camera_time(camera, self.config.default_time))
+        splats = self._shared_splats(camera_time(camera, self.config.default_time))
         view = rasterize(
             splats,
             self.colors(splats, viewmat),

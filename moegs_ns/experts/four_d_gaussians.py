@@ -92,9 +92,10 @@ class FourDGaussiansModel(ExpertModel):
 
     def initial_tensors(self, seeds: SeedCloud) -> dict[str, Tensor]:
         """Raw canonical parameters at the seed points."""
-        # One canonical set stands for all times: points seen at single times would fill it with copies of what moves.
-        if not seeds.timed.all():
-            seeds = seeds.subset(~seeds.timed)
+        # One canonical set stands for all times: what was seen at several would fill it with copies of what moves.
+        if seeds.timed.any():
+            first = seeds.times[seeds.timed].min()
+            seeds = seeds.subset(~seeds.timed | (seeds.times == first))
         limit = min(self.config.max_seeds, self.config.max_gaussians or self.config.max_seeds)
         seeds = thin_out(seeds, limit)
         self._seed_bounds = torch.stack([seeds.points.amin(0), seeds.points.amax(0)])

@@ -68,8 +68,8 @@ class MixtureModelConfig(ModelConfig):
     """Value of the weight channels where no Gaussian is; the authors' code has 1."""
     ssim_weight: float = 0.2
     """Share of (1 - SSIM) in the photometric loss; the rest is L1."""
-    background: Literal["black", "white"] = "black"
-    """Colour behind all experts' Gaussians, whatever they were trained with."""
+    background: Literal["own", "black", "white"] = "own"
+    """Colour behind each expert's Gaussians: the one it was trained with, or the same for all."""
     default_time: float = 0.0
     """Time in [0,1] rendered for cameras that carry none."""
     splat_cache_mb: int = 512
@@ -219,9 +219,12 @@ class MixtureModel(Model):
 
     # -- rendering -------------------------------------------------------------------------------------------------
 
-    def background_color(self) -> Tensor:
-        """``[3]`` colour behind all Gaussians."""
-        return torch.full((3,), 1.0 if self.config.background == "white" else 0.0, device=self.device)
+    def background_colors(self) -> Tensor:
+        """``[K,3]`` colour behind each expert's Gaussians."""
+        if self.config.background == "own":
+            return torch.stack([expert.background_color() for expert in self._experts()])
+        white = self.config.background == "white"
+        return torch.full((len(self.specs), 3), float(white), device=self.device)
 
     def expert_splats(self, time: float) -> list[Splats]:
         """The Gaussians of every expert at ``time`` in [0,1], in gate order, without gradients."""
@@ -255,7 +258,7 @@ class MixtureModel(Model):
         with torch.no_grad():
             colors = torch.cat([e.colors(splats, viewmat) for e, splats in zip(self._experts(), parts, strict=True)])
             splats, expert_ids = concatenate(parts)
-        empty = torch.full((WEIGHT_CHANNELS,), self.config.weight_background, device=self.device)
+        empty = torch.full((len(self.specs), WEIGHT_CHANNELS), self.config.weight_background, device=self.device)
         result = rasterize(
             splats,
             torch.cat([colors, self.router.channels(time)], dim=1),
@@ -266,7 +269,7 @@ class MixtureModel(Model):
             expert_ids=expert_ids,
             num_experts=len(self.specs),
             settings=[expert.projection_settings for expert in self._experts()],
-            background=torch.cat([self.background_color(), empty]),
+            background=torch.cat([self.background_colors(), empty], dim=1),
             depth=depth,
         )
         return result, ray_image(viewmat, intrinsics, width, height)

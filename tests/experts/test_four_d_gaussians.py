@@ -13,7 +13,7 @@ def readable_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MOEGS_RASTER", "torch")
 
 
-def build(seeds: int = 20, **overrides) -> FourDGaussiansModel:
+def build(seeds: int = 20, times: torch.Tensor | None = None, **overrides) -> FourDGaussiansModel:
     generator = torch.Generator().manual_seed(0)
     torch.manual_seed(0)
     small = {"grid_resolution": 4, "time_resolution": 5, "width": 8, "coarse_steps": 3, "sh_degree": 1}
@@ -24,7 +24,7 @@ def build(seeds: int = 20, **overrides) -> FourDGaussiansModel:
             torch.randn(seeds, 3, generator=generator),
             torch.randint(0, 256, (seeds, 3), generator=generator, dtype=torch.uint8),
         ),
-        metadata={"num_frames": 5, "camera_extent": 2.0},
+        metadata={"num_frames": 5, "camera_extent": 2.0, **({} if times is None else {"points3D_time": times})},
     )
 
 
@@ -32,6 +32,37 @@ def optimizers_of(model: FourDGaussiansModel) -> Optimizers:
     groups = model.get_param_groups()
     config = {name: {"optimizer": AdamOptimizerConfig(lr=1e-3), "scheduler": None} for name in groups}
     return Optimizers(config, groups)
+
+
+def test_starts_from_points_without_time_and_those_of_the_first_instant() -> None:
+    times = torch.full((20,), torch.nan)
+    times[10:] = torch.tensor([0.25, 0.5]).repeat(5)
+    every = build().gaussians["means"]
+    assert torch.equal(build(times=times).gaussians["means"], every[[*range(10), *range(10, 20, 2)]])
+    times[:10] = 0.5
+    assert torch.equal(build(times=times).gaussians["means"], every[10::2])
+
+
+def test_cameras_of_one_instant_share_the_field_within_a_step(camera) -> None:
+    model = build().train()
+    model.training_step.fill_(3)
+    calls = []
+    model.grid.register_forward_hook(lambda *_: calls.append(1))
+
+    def gradient(shared: bool) -> torch.Tensor:
+        model.zero_grad()
+        if shared:
+            model._begin_step(3)
+        losses = [model.get_outputs(camera(t))["rgb"].square().mean() for t in (0.3, 0.3, 0.9)]
+        torch.stack(losses).sum().backward()
+        return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+    separate, count = gradient(shared=False), len(calls)
+    torch.testing.assert_close(gradient(shared=True), separate)
+    assert (count, len(calls) - count) == (3, 2)
+    model._end_step(optimizers_of(model), 3)
+    gradient(shared=False)  # a step's Gaussians do not outlive it
+    assert len(calls) == 8
 
 
 def test_static_in_the_coarse_stage_moving_in_the_fine_stage(camera) -> None:

@@ -152,15 +152,30 @@ def test_temperatures_of_training_and_evaluation(runs: list[Path]) -> None:
     torch.testing.assert_close(model.train().get_outputs(camera)["rgb"], blend(sharp, images))
 
 
-def test_background_is_the_mixtures(tmp_path: Path) -> None:
-    run = save_run(tmp_path / "run", make_expert("4dgaussians", 1, count=4, background="black"), "4dgaussians")
-    model = make_mixture([run], background="white")
+@pytest.mark.parametrize(("background", "behind"), [("own", (0, 1)), ("white", (1, 1)), ("black", (0, 0))])
+def test_every_expert_keeps_its_own_background_unless_told_otherwise(
+    tmp_path: Path, background: str, behind: tuple[int, int]
+) -> None:
+    experts = {
+        "stg": make_expert("stg", 1, count=4),
+        "4dgaussians": make_expert("4dgaussians", 2, 4, background="white"),
+    }
+    runs = [save_run(tmp_path / name, expert, name) for name, expert in experts.items()]
+    model = make_mixture(runs, background=background)
     outputs = render(model)
     empty = outputs["accumulation"][..., 0] == 0
     assert empty.any() and not empty.all()
-    for name in ("rgb", "expert_4dgaussians"):
-        assert (outputs[name][empty] == 1).all()
+    for name, value in zip(experts, behind, strict=True):
+        assert (outputs[f"expert_{name}"][empty] == value).all()
     assert (outputs["depth"][empty] == 0).all()
+
+
+def test_experts_of_different_backgrounds_look_as_they_do_alone(tmp_path: Path) -> None:
+    experts = {"stg": make_expert("stg", 1), "4dgaussians": make_expert("4dgaussians", 2, background="white")}
+    model = make_mixture([save_run(tmp_path / name, expert, name) for name, expert in experts.items()])
+    outputs = render(model)
+    for name, expert in experts.items():
+        assert torch.equal(outputs[f"expert_{name}"], render(expert)["rgb"])
 
 
 def test_weight_background_fills_what_is_empty(runs: list[Path]) -> None:
