@@ -50,8 +50,8 @@ class ExpertModelConfig(ModelConfig):
     background: Literal["black", "white"] = "black"
     """Colour behind all Gaussians."""
     near: float | None = None
-    """Gaussians closer to the camera than this (world units) are not drawn. Default: four fifths of the scene's own near
-    bound."""
+    """Gaussians closer to the camera than this (world units) are not drawn. Default: four fifths of the scene's own
+    near bound."""
     far: float | None = None
     """Gaussians farther from the camera than this (world units) are not drawn. Default: ten times the scene's own far
     bound, which leaves room for a background."""
