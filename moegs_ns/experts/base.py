@@ -5,6 +5,7 @@ and its density rules (:meth:`ExpertModel.control_density`); rendering, loss, st
 """
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -286,6 +287,24 @@ class ExpertModel(Model):
     def get_outputs_for_camera(self, camera: Cameras, obb_box: Any = None) -> dict[str, Tensor]:
         """Render for evaluation, the viewer and ``ns-render``."""
         return self.get_outputs(camera.to(self.device))
+
+    @torch.no_grad()
+    def trajectories(self, times: Sequence[float], index: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Where Gaussians are over time, and how opaque.
+
+        Args:
+            times: T instants in [0,1].
+            index: the n Gaussians asked for (positions or a mask); None for all.
+
+        Returns:
+            Positions ``[T,n,3]`` in world units and opacities ``[T,n]`` in [0,1].
+        """
+        chosen = slice(None) if index is None else index
+        moments = [self.splats_at(time) for time in times]
+        return (
+            torch.stack([splats.means[chosen] for splats in moments]),
+            torch.stack([splats.opacities[chosen] for splats in moments]),
+        )
 
     # -- losses and metrics ----------------------------------------------------------------------------------------
 
