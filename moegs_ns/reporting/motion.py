@@ -200,7 +200,7 @@ def track_table(title: str, errors: Mapping[str, Mapping[tuple[str, int], TrackE
         rows=rows,
         notes=[
             "Mean error of displacement / mean displacement of the points themselves, world units, of surface points "
-            f"with a Gaussian within {100 * NEAR_SHARE:.1f} % of the camera rig's extent that is visible at both ends; in "
-            "brackets the share of such points."
+            f"with a Gaussian within {100 * NEAR_SHARE:.1f} % of the camera rig's extent that is visible at both ends; "
+            "in brackets the share of such points."
         ],
     )
