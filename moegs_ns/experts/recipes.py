@@ -41,6 +41,7 @@ class Recipe:
         motion_seeds: how many seed points on moving things are carved from the videos.
         model: overrides of the expert's model config, by field name.
         optimizers: learning rates by parameter group.
+        datamanager: further options of the data manager, by field name.
         data: options of the data parser, by field name.
     """
 
@@ -50,6 +51,7 @@ class Recipe:
     motion_seeds: int = 0
     model: dict[str, Any] = field(default_factory=dict)
     optimizers: dict[str, OptimizerRecipe] = field(default_factory=dict)
+    datamanager: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
 
     def schedule(self, group: str) -> dict[str, Any]:
@@ -75,6 +77,9 @@ class Recipe:
         for name in ("cameras_per_step", "same_instant", "motion_seeds"):
             if getattr(self, name) != getattr(base, name):
                 options += [f"--pipeline.datamanager.{_flag(name)}", str(getattr(self, name))]
+        for name, value in self.datamanager.items():
+            if base.datamanager.get(name) != value:
+                options += [f"--pipeline.datamanager.{_flag(name)}", *_arguments(value)]
         for name, value in self.model.items():
             if base.model.get(name) != value:
                 options += [f"--pipeline.model.{_flag(name)}", *_arguments(value)]
@@ -147,6 +152,7 @@ def load_recipe(expert: str, preset: str | None = None) -> Recipe:
         motion_seeds=table.get("motion_seeds", 0),
         model=table.get("model", {}),
         optimizers=_optimizers(table.get("optimizers", {})),
+        datamanager=table.get("datamanager", {}),
     )
     if preset is None:
         return recipe
@@ -167,5 +173,6 @@ def load_recipe(expert: str, preset: str | None = None) -> Recipe:
         motion_seeds=own.get("motion_seeds", recipe.motion_seeds),
         model={**recipe.model, **own.get("model", {})},
         optimizers={**recipe.optimizers, **changed},
+        datamanager={**recipe.datamanager, **own.get("datamanager", {})},
         data=variation.get("data", {}),
     )
