@@ -16,7 +16,7 @@ from nerfstudio.models.base_model import Model, ModelConfig
 from torch import Tensor
 from torch.nn import Parameter
 
-from moegs_ns.experts.seeds import SeedCloud, seed_cloud
+from moegs_ns.experts.seeds import SeedCloud, seed_cloud, thin_out
 from moegs_ns.experts.views import camera_index, camera_time, ground_truth_image, image_psnr
 from moegs_ns.losses import photometric_loss
 from moegs_ns.splats.camera import camera_position, viewmat_from_camera_to_world
@@ -56,6 +56,9 @@ class ExpertModelConfig(ModelConfig):
     """Time in [0,1] rendered for cameras that carry none."""
     max_gaussians: int | None = None
     """Never grow beyond this many Gaussians; seeds are thinned out to it as well."""
+    max_seeds: int | None = None
+    """Larger seed clouds are thinned out to this many points, which leaves room to grow; points without a time go
+    first, because those with one are what moves."""
     camera_gains: bool = False
     """Learn one gain per training camera and colour channel, for rigs whose cameras differ in exposure. Their geometric
     mean is 1; they act in training only, every other picture is rendered without."""
@@ -104,6 +107,8 @@ class ExpertModel(Model):
         self.near = _NEAR_MARGIN * float(self.metadata.get("near", 0.05)) if near is None else near
         self.far = _FAR_MARGIN * float(self.metadata.get("far", 1e9)) if far is None else far
         seeds = seed_cloud(self.seed_points, self.metadata)
+        if self.config.max_seeds is not None:
+            seeds = thin_out(seeds, self.config.max_seeds)
         self.gaussians = GaussianSet(self.initial_tensors(seeds))
         # The number of finished optimizer steps travels in the checkpoint: a frozen or reloaded expert renders at the
         # step it was saved at (spherical harmonics degree, and whatever else a family schedules).

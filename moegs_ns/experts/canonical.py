@@ -1,11 +1,14 @@
 """One canonical set of Gaussians for all times: how it starts, and what changes to its raw values make of it."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from moegs_ns.experts.densification import DensifyingModelConfig
 from moegs_ns.experts.seeds import SeedCloud, seed_spacing, thin_out
 from moegs_ns.splats.gaussian_set import GaussianSet
 from moegs_ns.splats.sh import sh_from_color
@@ -14,15 +17,22 @@ from moegs_ns.splats.splats import Splats
 _INITIAL_OPACITY = 0.1
 
 
-def canonical_seeds(seeds: SeedCloud, limit: int) -> SeedCloud:
-    """At most ``limit`` points: those without a time and those of the first instant.
+@dataclass
+class CanonicalModelConfig(DensifyingModelConfig):
+    """Options of experts that deform one canonical set of Gaussians."""
 
-    One canonical set stands for all times: what was seen at several would fill it with copies of what moves.
-    """
-    if seeds.timed.any():
+    canonical_seeds: Literal["first", "all"] = "first"
+    """Which of the seed points that have a time the canonical set starts from, besides those without: the first
+    instant's, or all. The field cannot bring in what the canonical set lacks (the authors start from one frame); with
+    the points of all instants it shows each when it is there, through its opacity."""
+
+
+def canonical_cloud(seeds: SeedCloud, config: CanonicalModelConfig) -> SeedCloud:
+    """The seed points the canonical set starts from, at most ``max_gaussians``."""
+    if config.canonical_seeds == "first" and seeds.timed.any():
         first = seeds.times[seeds.timed].min()
         seeds = seeds.subset(~seeds.timed | (seeds.times == first))
-    return thin_out(seeds, limit)
+    return seeds if config.max_gaussians is None else thin_out(seeds, config.max_gaussians)
 
 
 def canonical_tensors(seeds: SeedCloud, sh_degree: int, largest_log_scale: float | None = None) -> dict[str, Tensor]:

@@ -26,8 +26,8 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from moegs_ns.experts.base import ExpertModel
-from moegs_ns.experts.canonical import canonical_seeds, canonical_tensors, deformed_splats
-from moegs_ns.experts.densification import DensifyingModelConfig, grow
+from moegs_ns.experts.canonical import CanonicalModelConfig, canonical_cloud, canonical_tensors, deformed_splats
+from moegs_ns.experts.densification import grow
 from moegs_ns.experts.fields.deformation import DeformationHeads
 from moegs_ns.experts.fields.embedding_smoothness import EmbeddingSmoothness
 from moegs_ns.experts.fields.temporal_table import TemporalTable, growing_points
@@ -40,7 +40,7 @@ _LARGEST_LOG_SCALE = 1.0
 
 
 @dataclass
-class ED3DGSModelConfig(DensifyingModelConfig):
+class ED3DGSModelConfig(CanonicalModelConfig):
     """Options of E-D3DGS. Defaults are the authors' recipe for Neural 3D Video."""
 
     _target: type = field(default_factory=lambda: ED3DGSModel)
@@ -88,8 +88,8 @@ class ED3DGSModelConfig(DensifyingModelConfig):
     """How fast a neighbour counts less with distance d: exp(-falloff d^2), d in world units."""
     opacity_weight: float = 1e-4
     """Weight of the mean opacity in the loss."""
-    max_seeds: int = 100000
-    """Larger seed clouds are thinned out to this many points."""
+    max_seeds: int | None = 100000
+    """Larger seed clouds are thinned out to this many points, those without a time first."""
     densify_start: int = 5000
     """Densification begins after this many steps."""
     densify_stop: int = 80000
@@ -106,7 +106,7 @@ class ED3DGSModel(ExpertModel):
     def initial_tensors(self, seeds: SeedCloud) -> dict[str, Tensor]:
         """Raw canonical parameters at the seed points; embeddings are zero."""
         config = self.config
-        seeds = canonical_seeds(seeds, min(config.max_seeds, config.max_gaussians or config.max_seeds))
+        seeds = canonical_cloud(seeds, config)
         tensors = canonical_tensors(seeds, config.sh_degree, _LARGEST_LOG_SCALE)
         return {**tensors, "embeddings": torch.zeros(len(seeds), config.embedding_size)}
 
@@ -164,7 +164,7 @@ class ED3DGSModel(ExpertModel):
 
     @property
     def clock(self) -> float:
-        """Factor from the project's time, ``frame / (n_frames - 1)``, to the authors', ``frame / n_frames`` in [0, 1)."""
+        """Factor from the project's time, ``frame / (n_frames - 1)``, to the authors', ``frame / n_frames``."""
         return (self.num_frames - 1) / self.num_frames
 
     def mean_time_offset(self) -> Tensor:

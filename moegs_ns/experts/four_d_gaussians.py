@@ -18,8 +18,8 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from moegs_ns.experts.base import ExpertModel
-from moegs_ns.experts.canonical import canonical_seeds, canonical_tensors, deformed_splats
-from moegs_ns.experts.densification import DensifyingModelConfig, grow
+from moegs_ns.experts.canonical import CanonicalModelConfig, canonical_cloud, canonical_tensors, deformed_splats
+from moegs_ns.experts.densification import grow
 from moegs_ns.experts.fields.deformation import DeformationHeads
 from moegs_ns.experts.fields.hexplane import HexPlane
 from moegs_ns.experts.seeds import SeedCloud
@@ -27,7 +27,7 @@ from moegs_ns.splats.splats import Splats
 
 
 @dataclass
-class FourDGaussiansModelConfig(DensifyingModelConfig):
+class FourDGaussiansModelConfig(CanonicalModelConfig):
     """Options of 4DGaussians. Defaults are the authors' recipe for Neural 3D Video."""
 
     _target: type = field(default_factory=lambda: FourDGaussiansModel)
@@ -60,8 +60,8 @@ class FourDGaussiansModelConfig(DensifyingModelConfig):
     rows, half of them constant."""
     time_sparsity_weight: float = 5e-5
     """Weight of the temporal planes' distance to 1; half of the authors' 1e-4 for the same reason."""
-    max_seeds: int = 40000
-    """Larger seed clouds are thinned out to this many points."""
+    max_seeds: int | None = 40000
+    """Larger seed clouds are thinned out to this many points, those without a time first."""
     densify_limit: int = 360000
     """No cloning or splitting from this many Gaussians on."""
     prune_above: int = 200000
@@ -75,8 +75,7 @@ class FourDGaussiansModel(ExpertModel):
 
     def initial_tensors(self, seeds: SeedCloud) -> dict[str, Tensor]:
         """Raw canonical parameters at the seed points."""
-        limit = min(self.config.max_seeds, self.config.max_gaussians or self.config.max_seeds)
-        seeds = canonical_seeds(seeds, limit)
+        seeds = canonical_cloud(seeds, self.config)
         self._seed_bounds = torch.stack([seeds.points.amin(0), seeds.points.amax(0)])
         return canonical_tensors(seeds, self.config.sh_degree)
 

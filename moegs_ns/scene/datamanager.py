@@ -47,7 +47,7 @@ class DynamicDataManagerConfig(FullImageDatamanagerConfig):
     sampling_seed: int = 42
     """Seed of the order of training images, independent of every other random number."""
     error_sampling: bool = False
-    """Draw the instant of every second step by how badly it was last rendered; all images of a step show one instant."""
+    """Draw the instant of every second step by how badly it was last rendered; a step's images show one instant."""
     error_sampling_start: int = 10000
     """With --error-sampling: instants are drawn plainly before this step."""
     hold_interval: int = 0

@@ -44,7 +44,8 @@ class DeformationHeads(nn.Module):
         Returns:
             ``{name: [N, size]}``.
         """
-        weight, bias = self.trunk.weight, self.trunk.bias
+        weight: Tensor = self.trunk.weight
+        bias: Tensor = self.trunk.bias
         if common is not None:
             shared = common.shape[0]
             weight, bias = weight[:, shared:], bias + weight[:, :shared] @ common

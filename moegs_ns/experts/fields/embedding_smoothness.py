@@ -58,8 +58,8 @@ def _neighbor_graph(means: Tensor, neighbors: int, falloff: float) -> tuple[Tens
 
 
 class _MeanDifference(torch.autograd.Function):
-    """Value and gradient in one walk over the edges. Autograd would keep several ``[N,k,E]`` tensors and add rows up one
-    by one on CPU, four times as slow."""
+    """Value and gradient in one walk over the edges. Autograd would keep several ``[N,k,E]`` tensors and add their
+    rows up one by one on CPU, four times as slow."""
 
     @staticmethod
     def forward(  # type: ignore[override]
