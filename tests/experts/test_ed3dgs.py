@@ -278,6 +278,12 @@ def test_regularisers() -> None:
     assert losses["embedding_smoothness"] == pytest.approx(0.5 * np.mean(terms), rel=1e-5)
     mean_logit = float(g["opacities"].detach().mean())
     assert losses["opacity"] == pytest.approx(0.1 / (1 + np.exp(-mean_logit)), rel=1e-5)
+    model.config.smoothness_interval = 4
+    shares = []
+    for step in range(8):
+        model.training_step.fill_(step)
+        shares.append(float(model.step_losses().get("embedding_smoothness", torch.zeros(())).detach()))
+    assert shares == pytest.approx([4 * losses["embedding_smoothness"], 0, 0, 0] * 2)
     assert build(smoothness_weight=0.0, opacity_weight=0.0).step_losses() == {}
 
 

@@ -55,7 +55,7 @@ def test_unknown_names_are_refused() -> None:
 SPEAKS_OF_STEPS = re.compile(r"_(steps?|start|stop|rounds|interval|until|iterations?)$")
 NOT_A_MOMENT = {
     *("densify_interval", "opacity_reset_interval"),
-    *("periodic_ssim_interval", "periodic_ssim_steps", "hold_interval", "hold_steps"),
+    *("periodic_ssim_interval", "periodic_ssim_steps", "hold_interval", "hold_steps", "smoothness_interval"),
 }
 
 
