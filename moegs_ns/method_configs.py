@@ -44,6 +44,7 @@ def _method(
                     cameras_per_step=recipe.cameras_per_step,
                     same_instant=recipe.same_instant,
                     motion_seeds=recipe.motion_seeds,
+                    **recipe.datamanager,
                 ),
                 model=model,
             ),
@@ -69,4 +70,5 @@ def router_method() -> MethodSpecification:
 
 moegs_stg = expert_method("stg")
 moegs_4dgaussians = expert_method("4dgaussians")
+moegs_ed3dgs = expert_method("ed3dgs")
 moegs_router = router_method()

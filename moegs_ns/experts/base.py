@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from moegs_ns.experts.seeds import SeedCloud, seed_cloud, thin_out
-from moegs_ns.experts.views import camera_time, ground_truth_image, image_psnr
+from moegs_ns.experts.views import camera_index, camera_time, ground_truth_image, image_psnr
 from moegs_ns.losses import photometric_loss
 from moegs_ns.splats.camera import camera_position, viewmat_from_camera_to_world
 from moegs_ns.splats.gaussian_set import GaussianSet
@@ -238,11 +238,16 @@ class ExpertModel(Model):
             self._step_splats[time] = self.splats_at(time)
         return self._step_splats[time]
 
+    def splats_of_view(self, camera: Cameras) -> Splats:
+        """The Gaussians one camera sees. A family that learns of its training cameras' clocks says so here, and only
+        for training: whatever else renders an expert asks for `splats_at` a time."""
+        return self._shared_splats(camera_time(camera, self.config.default_time))
+
     def camera_gain(self, camera: Cameras) -> Tensor:
         """``[3]`` colour gain of a training camera; 1 for an expert without gains."""
         if not self.config.camera_gains:
             return torch.ones(3, device=self.device)
-        index = int(camera.metadata["camera_index"].reshape(-1)[0])  # type: ignore[index]
+        index = camera_index(camera)
         return torch.exp(self.camera_log_gains[index] - self.camera_log_gains.mean(dim=0))
 
     def get_outputs(self, camera: Cameras) -> dict[str, Tensor]:
@@ -259,7 +264,7 @@ class ExpertModel(Model):
         viewmat = viewmat_from_camera_to_world(camera.camera_to_worlds[0].to(self.device))
         intrinsics = camera.get_intrinsics_matrices()[0].to(self.device)
         width, height = int(camera.width.item()), int(camera.height.item())
-        splats = self._shared_splats(camera_time(camera, self.config.default_time))
+        splats = self.splats_of_view(camera)
         view = rasterize(
             splats,
             self.colors(splats, viewmat),

@@ -19,7 +19,8 @@ import torch.nn.functional as F
 from nerfstudio.engine.optimizers import Optimizers
 from torch import Tensor
 
-from moegs_ns.experts.base import ExpertModel, ExpertModelConfig
+from moegs_ns.experts.base import ExpertModel
+from moegs_ns.experts.densification import DensifyingModelConfig
 from moegs_ns.experts.fields.polynomial import linear_rotation, polynomial_displacement
 from moegs_ns.experts.fields.temporal_rbf import temporal_rbf
 from moegs_ns.experts.seeds import SeedCloud, seed_spacing, spread_over_time, thin_out
@@ -32,7 +33,7 @@ _LOG_SCALE_RANGE = (-10.0, 1.0)
 
 
 @dataclass
-class STGModelConfig(ExpertModelConfig):
+class STGModelConfig(DensifyingModelConfig):
     """Options of STG. Defaults are the authors' recipe for scenes without benchmark-specific priors."""
 
     _target: type = field(default_factory=lambda: STGModel)
@@ -42,22 +43,12 @@ class STGModelConfig(ExpertModelConfig):
     """Log of the initial temporal width, as a share of the clip; 0 = a Gaussian lives through the whole clip."""
     moving_log_time_scale: float = -3.0
     """The same for seeds on moving things: points with a time in a cloud that also has points without."""
-    densify_start: int = 500
-    """Densification begins after this many steps."""
-    densify_interval: int = 100
-    """Steps between two rounds of density control."""
     densify_rounds: int = 12
     """Number of rounds that clone and split; later rounds only prune."""
     densify_stop: int = 9000
     """No density control from this step on."""
-    densify_gradient: float = 2e-4
-    """Mean screen-space gradient (half-image units) above which a Gaussian is cloned or split."""
-    densify_size: float = 0.01
-    """Gaussians larger than this share of the camera extent are split, smaller ones cloned."""
     prune_stop: int = 7000
     """Nearly transparent Gaussians are removed until this step."""
-    prune_opacity: float = 0.005
-    """Opacity below which a Gaussian is removed."""
     opacity_reset_interval: int = 3000
     """Steps between two opacity resets, while density control runs; 0 = never. None in the run's last such stretch."""
     bounds_prune_step: int = 10000

@@ -53,7 +53,10 @@ def test_unknown_names_are_refused() -> None:
 
 #: Option names that speak of steps; each must either follow the length of a run or be known not to.
 SPEAKS_OF_STEPS = re.compile(r"_(steps?|start|stop|rounds|interval|until|iterations?)$")
-NOT_A_MOMENT = {"densify_interval", "opacity_reset_interval"}
+NOT_A_MOMENT = {
+    *("densify_interval", "opacity_reset_interval"),
+    *("periodic_ssim_interval", "periodic_ssim_steps", "hold_interval", "hold_steps", "smoothness_interval"),
+}
 
 
 def test_a_scaled_recipe_keeps_every_moment_at_its_share_of_the_run() -> None:
@@ -69,6 +72,15 @@ def test_a_scaled_recipe_keeps_every_moment_at_its_share_of_the_run() -> None:
         assert twice.optimizers[group].decay_steps == 2 * own.optimizers[group].decay_steps
         assert twice.optimizers[group].lr_final == own.optimizers[group].lr_final
     assert (twice.cameras_per_step, twice.data) == (own.cameras_per_step, own.data)
+
+
+def test_scaling_reaches_the_data_manager() -> None:
+    half = load_recipe("ed3dgs").scaled(0.5)
+    assert (half.datamanager["error_sampling_start"], half.datamanager["hold_interval"]) == (5000, 50)
+    assert half.model["periodic_ssim_start"] == 5000  # the loss and the images it is for begin together
+    options, _ = half.command_line(load_recipe("ed3dgs"))
+    assert options[options.index("--pipeline.datamanager.error-sampling-start") + 1] == "5000"
+    assert "--pipeline.datamanager.hold-interval" not in options
 
 
 def test_scaling_rounds_and_leaves_never_never() -> None:
@@ -88,7 +100,8 @@ def test_scaling_rounds_and_leaves_never_never() -> None:
 @pytest.mark.parametrize("expert", [*sorted(EXPERTS), "router"])
 def test_every_option_that_speaks_of_steps_is_scaled_or_known_not_to(expert: str) -> None:
     for preset in (None, *PRESETS):
-        named = {name for name in load_recipe(expert, preset).model if SPEAKS_OF_STEPS.search(name)}
+        recipe = load_recipe(expert, preset)
+        named = {name for name in (*recipe.model, *recipe.datamanager) if SPEAKS_OF_STEPS.search(name)}
         assert named <= {*SCHEDULE_LENGTHS, *NOT_A_MOMENT}
 
 

@@ -27,6 +27,19 @@ _SMALL: dict[str, dict[str, Any]] = {
         "width": 8,
         "coarse_steps": 20,
     },
+    "ed3dgs": {
+        "sh_degree": 1,
+        "sh_degree_interval": 10,
+        "background": "black",
+        "embedding_size": 4,
+        "time_embedding_size": 6,
+        "coarse_frames": 2,
+        "fine_frames": 1,
+        "fine_growth_steps": 40,
+        "width": 8,
+        "anneal_steps": 10,
+        "deform_from_step": 25,
+    },
 }
 
 

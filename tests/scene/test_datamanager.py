@@ -110,6 +110,30 @@ def test_resumption_is_exact_and_global_generators_are_left_alone(scene: Path) -
     assert indices(make(scene, sampling_seed=1, **options), 17) != indices(make(scene, **options), 17)
 
 
+def test_badly_rendered_instants_come_more_often(scene: Path) -> None:
+    manager = make(scene, error_sampling=True, error_sampling_start=1)
+    times = manager.train_dataset.cameras.times[:, 0]
+    for index in range(len(manager.train_dataset)):
+        _, batch = manager.train_item(index)
+        rendered = batch["image"].float() / 255
+        if times[index] == 0.4:
+            rendered = rendered + 0.25
+        manager.report_rendering(batch, rendered)
+    errors = manager.sampler_state()["train"]["errors"]
+    torch.testing.assert_close(errors, torch.where(times == 0.4, 0.25, 0.0).double())
+    resumed = make(scene, error_sampling=True, error_sampling_start=1, sampling_seed=1)
+    resumed.load_sampler_state(manager.sampler_state())
+    for one in (manager, resumed):
+        shown = [group[0][0].times.item() for group in (one.next_train_group(step) for step in range(20))]
+        assert shown[1::2] == pytest.approx([0.4] * 10)
+        assert len(set(shown[::2])) > 2
+    plain = make(scene)
+    plain.report_rendering(plain.train_item(0)[1], torch.zeros(HEIGHT, WIDTH, 3))
+    assert "errors" not in plain.sampler_state()["train"]
+    with pytest.raises(ValueError, match=r"images of one instant .*error-sampling True.*same-instant False"):
+        make(scene, error_sampling=True, cameras_per_step=2, same_instant=False)
+
+
 def test_without_a_val_split_nothing_is_evaluated(scene: Path) -> None:
     manager = make(scene, test_mode="val")
     assert not manager.eval_dataset  # the condition nerfstudio's trainer asks

@@ -157,10 +157,16 @@ def test_nerfstudio_understands_every_command_line(tmp_path: Path, preset: str |
     """The parsed config has the numbers of the recipe: nothing is lost or misread on the way."""
     import tyro
 
-    from moegs_ns.method_configs import moegs_4dgaussians, moegs_router, moegs_stg
+    from moegs_ns import method_configs
 
-    registered = {one.config.method_name: one.config for one in (moegs_stg, moegs_4dgaussians, moegs_router)}
-    for stage in stages_of(tmp_path, ["stg", "4dgaussians"], preset=preset, options=("--downscale", "4")):
+    methods = (
+        method_configs.moegs_stg,
+        method_configs.moegs_4dgaussians,
+        method_configs.moegs_ed3dgs,
+        method_configs.moegs_router,
+    )
+    registered = {one.config.method_name: one.config for one in methods}
+    for stage in stages_of(tmp_path, ["stg", "4dgaussians", "ed3dgs"], preset=preset, options=("--downscale", "4")):
         config = tyro.cli(
             type(registered[stage.method]),
             default=registered[stage.method],
@@ -173,6 +179,8 @@ def test_nerfstudio_understands_every_command_line(tmp_path: Path, preset: str |
         assert config.get_base_dir() == stage.run
         assert config.machine.seed == config.pipeline.datamanager.sampling_seed == 7
         assert config.pipeline.datamanager.dataparser.downscale == 4
+        datamanager = vars(config.pipeline.datamanager)
+        assert {name: datamanager[name] for name in recipe.datamanager} == recipe.datamanager
         model = dataclasses.asdict(config.pipeline.model)
         assert {name: model[name] for name in recipe.model} == recipe.model
         for group, numbers in recipe.optimizers.items():
