@@ -5,6 +5,7 @@ and its density rules (:meth:`ExpertModel.control_density`); rendering, loss, st
 """
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -23,6 +24,7 @@ from moegs_ns.splats.camera import camera_position, viewmat_from_camera_to_world
 from moegs_ns.splats.gaussian_set import GaussianSet
 from moegs_ns.splats.projection import ProjectionSettings
 from moegs_ns.splats.rasterize import Rasterized, rasterize, resolve_backend
+from moegs_ns.splats.rays import ray_image
 from moegs_ns.splats.sh import evaluate_sh
 from moegs_ns.splats.splats import Splats
 
@@ -93,7 +95,8 @@ class ExpertModel(Model):
 
     @abstractmethod
     def splats_at(self, time: float) -> Splats:
-        """The Gaussians of one instant, activated, with ``sh``. ``time`` in [0,1] from first to last frame."""
+        """The Gaussians of one instant, activated, with ``sh`` or ``features``. ``time`` in [0,1] from first to last
+        frame."""
 
     def control_density(self, iteration: int, optimizers: Optimizers) -> None:
         """Clone, split, prune or reset after optimizer step ``iteration`` (counted from 1, as papers do)."""
@@ -229,6 +232,26 @@ class ExpertModel(Model):
         directions = splats.means.detach() - camera_position(viewmat)
         return (evaluate_sh(self.active_sh_degree, directions, splats.sh) + 0.5).clamp_min(0.0)
 
+    def channels(self, splats: Splats, viewmat: Tensor) -> Tensor:
+        """``[N,C]`` what is composited of the Gaussians: their features where they have some, else their colours."""
+        return self.colors(splats, viewmat) if splats.features is None else splats.features
+
+    def channel_background(self, color: Tensor) -> Tensor:
+        """``[C]`` channels behind all Gaussians where the background's colour is to be ``color [3]``."""
+        return color
+
+    def decode(self, composited: Tensor, rays: Callable[[], Tensor]) -> Tensor:
+        """The picture in what was composited; by default that is its first three channels.
+
+        Args:
+            composited: ``[H,W,D]``, this expert's C channels first; whatever else was composited beside them follows.
+            rays: gives the image's rays ``[6,H,W]`` (`ray_image`), for experts that look at them.
+
+        Returns:
+            ``[H,W,3]`` RGB.
+        """
+        return composited if composited.shape[-1] == 3 else composited[..., :3]
+
     def _shared_splats(self, time: float) -> Splats:
         """The Gaussians at ``time``; cameras of one training step that share an instant share them and their graph."""
         if self._step_splats is None or not self.training:
@@ -261,19 +284,19 @@ class ExpertModel(Model):
         splats = self._shared_splats(camera_time(camera, self.config.default_time))
         view = rasterize(
             splats,
-            self.colors(splats, viewmat),
+            self.channels(splats, viewmat),
             viewmat,
             intrinsics,
             width,
             height,
             settings=self.projection_settings,
-            background=self.background_color(),
+            background=self.channel_background(self.background_color()),
             depth=not self.training,
         )
         if self.training and view.means2d.requires_grad:
             view.means2d.retain_grad()
             self._views.append((view, width, height))
-        rgb = view.images[0]
+        rgb = self.decode(view.images[0], lambda: ray_image(viewmat, intrinsics, width, height))
         if self.training and self.config.camera_gains:
             rgb = rgb * self.camera_gain(camera)
         outputs = {"rgb": rgb, "accumulation": view.alphas[0][..., None]}

@@ -1,30 +1,32 @@
-"""STG: Spacetime Gaussians (Li, Chen, Li, Xu; CVPR 2024) with a spherical-harmonics head.
+"""STG: Spacetime Gaussians (Li, Chen, Li, Xu; CVPR 2024).
 
 Every Gaussian has a temporal centre c and width s. With d = t - c it moves along a cubic polynomial, turns linearly,
-and fades as ``exp(-(d/s)^2)``. Colour is held in spherical harmonics, as in the mixture of the MoE-GS authors, instead
-of the paper's splatted features; motion, rotation and temporal opacity follow the paper and its released
-hyper-parameters. Ours are what the paper takes from a point cloud per frame: copies of an untimed cloud at several
-times, and short-lived Gaussians at seeds carved on moving things. An opacity reset from which the run could not
-recover before it ends is left out.
+and fades as ``exp(-(d/s)^2)``. Motion, rotation and temporal opacity follow the paper and its released
+hyper-parameters. Colour is held in spherical harmonics, as in the mixture of the MoE-GS authors, or as in the paper's
+lite and full models (:mod:`moegs_ns.experts.heads`). Ours are what the paper takes from a point cloud per frame: copies
+of an untimed cloud at several times, and short-lived Gaussians at seeds carved on moving things. An opacity reset from
+which the run could not recover before it ends is left out.
 
 Two details of the authors' training matter and are kept: motion and rotation see a *detached* d, so the temporal
 centre is moved by opacity alone, and densified Gaussians get a fresh random centre, so densification also spreads in
 time.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
 from nerfstudio.engine.optimizers import Optimizers
 from torch import Tensor
+from torch.nn import Parameter
 
 from moegs_ns.experts.base import ExpertModel, ExpertModelConfig
 from moegs_ns.experts.fields.polynomial import linear_rotation, polynomial_displacement
 from moegs_ns.experts.fields.temporal_rbf import temporal_rbf
+from moegs_ns.experts.heads import DecoderOutput, HeadName, make_head
 from moegs_ns.experts.seeds import SeedCloud, seed_spacing, spread_over_time, thin_out
 from moegs_ns.splats.density import limit_growth, outside_bounds
-from moegs_ns.splats.sh import sh_from_color
 from moegs_ns.splats.splats import Splats
 
 _INITIAL_OPACITY = 0.1
@@ -36,6 +38,12 @@ class STGModelConfig(ExpertModelConfig):
     """Options of STG. Defaults are the authors' recipe for scenes without benchmark-specific priors."""
 
     _target: type = field(default_factory=lambda: STGModel)
+    head: HeadName = "sh"
+    """What holds colour: spherical harmonics; or as in the paper, plain RGB that looks the same from everywhere (lite),
+    or features that a small network turns into colours with the viewing rays (full)."""
+    decoder_output: DecoderOutput = "sigmoid"
+    """Last operation of the full head's network: sigmoid, as the authors have it on Neural 3D Video, or clamp to [0,1]
+    as on Technicolor."""
     seed_copies: int = 10
     """Seed points whose time is not known are repeated at this many times spread over the clip."""
     initial_log_time_scale: float = 0.0
@@ -70,13 +78,23 @@ class STGModel(ExpertModel):
     config: STGModelConfig
     seed_bounds: Tensor
 
+    def populate_modules(self) -> None:
+        """Choose the head, which knows what tensors a Gaussian needs, before the Gaussians are built."""
+        self.head = make_head(self.config.head, self.config.sh_degree, self.config.decoder_output)
+        super().populate_modules()
+
+    def get_param_groups(self) -> dict[str, list[Parameter]]:
+        """The Gaussian tensors, and the full head's decoder."""
+        groups, decoder = super().get_param_groups(), [*self.head.parameters()]
+        return {**groups, "decoder": decoder} if decoder else groups
+
     def initial_tensors(self, seeds: SeedCloud) -> dict[str, Tensor]:
         """Raw parameters at the seed points (still, upright, opacity 0.1)."""
         config = self.config
         if config.max_gaussians is not None:
             seeds = self._thinned(seeds, config.max_gaussians)
         cloud, source = spread_over_time(seeds, config.seed_copies)
-        count, bands = len(cloud), (config.sh_degree + 1) ** 2
+        count = len(cloud)
         self.register_buffer("seed_bounds", torch.stack([cloud.points.amin(0), cloud.points.amax(0)]))
         log_scales = seed_spacing(seeds)[source].clamp_min(1e-20).log().clamp(*_LOG_SCALE_RANGE)
         # Beside points that are always there, those with a time are what moves: they live around their time only.
@@ -93,8 +111,7 @@ class STGModel(ExpertModel):
             "rotation_rate": torch.zeros(count, 4),
             "scales": log_scales[:, None].repeat(1, 3),
             "opacities": torch.logit(torch.full((count,), _INITIAL_OPACITY)),
-            "sh_base": sh_from_color(cloud.colors),
-            "sh_rest": torch.zeros(count, bands - 1, 3),
+            **self.head.tensors(cloud.colors),
         }
 
     def _thinned(self, seeds: SeedCloud, limit: int) -> SeedCloud:
@@ -129,8 +146,16 @@ class STGModel(ExpertModel):
             quats=F.normalize(linear_rotation(g["quats"], g["rotation_rate"], fixed_offset), dim=-1),
             scales=torch.exp(g["scales"]),
             opacities=torch.sigmoid(g["opacities"]) * temporal_rbf(offset, g["time_log_scale"]),
-            sh=torch.cat([g["sh_base"][:, None, :], g["sh_rest"]], dim=1),
+            **self.head.splat_fields(g, fixed_offset),
         )
+
+    def channel_background(self, color: Tensor) -> Tensor:
+        """``[C]`` behind all Gaussians: the colour, or zeros for the full head."""
+        return self.head.background(color)
+
+    def decode(self, composited: Tensor, rays: Callable[[], Tensor]) -> Tensor:
+        """``[H,W,3]`` picture from what was composited."""
+        return self.head.decode(composited, rays)
 
     def learning_rate_scales(self) -> dict[str, float]:
         """Positions and motion learn in proportion to the size of the camera rig."""

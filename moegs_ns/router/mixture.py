@@ -4,11 +4,13 @@ import dataclasses
 import json
 import os
 import pickle
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
+import torch.nn.functional as F
 import tyro
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes
@@ -31,12 +33,12 @@ from moegs_ns.router.experts import (
     unique_names,
 )
 from moegs_ns.router.gate import gate
-from moegs_ns.router.rays import ray_image
 from moegs_ns.router.same_scene import check_same_scene, facts_of_training_data
 from moegs_ns.router.splat_cache import SplatCache
 from moegs_ns.router.volume_aware import WEIGHT_CHANNELS, RayInput, VolumeAwareRouter
 from moegs_ns.splats.camera import viewmat_from_camera_to_world
 from moegs_ns.splats.rasterize import Rasterized, rasterize, resolve_backend
+from moegs_ns.splats.rays import ray_image
 from moegs_ns.splats.splats import Splats, concatenate
 
 # Pixels less covered than this have no depth (0).
@@ -220,7 +222,7 @@ class MixtureModel(Model):
     # -- rendering -------------------------------------------------------------------------------------------------
 
     def background_colors(self) -> Tensor:
-        """``[K,3]`` colour behind each expert's Gaussians."""
+        """``[K,3]`` colour behind each expert's Gaussians, for those that composite colour."""
         if self.config.background == "own":
             return torch.stack([expert.background_color() for expert in self._experts()])
         white = self.config.background == "white"
@@ -237,14 +239,15 @@ class MixtureModel(Model):
         return [expert.splats_at(time) for expert in self._experts()]
 
     def composite(self, camera: Cameras, depth: bool) -> tuple[Rasterized, Tensor]:
-        """Colour and router weights of all experts in one pass; gradients reach the weights only.
+        """Channels and router weights of all experts in one pass; gradients reach the weights only.
 
         Args:
             camera: ``Cameras`` of size 1.
             depth: also composite the experts' depth.
 
         Returns:
-            The result, whose ``images [K,H,W,6]`` hold RGB and the three weight channels, and the rays ``[6,H,W]``.
+            The result, whose ``images [K,H,W,C+3]`` hold each expert's channels, filled up with zeros to the widest
+            expert's C (3 where all composite colour), and the three weight channels; and the rays ``[6,H,W]``.
 
         Raises:
             ValueError: there are no experts.
@@ -254,25 +257,36 @@ class MixtureModel(Model):
         intrinsics = camera.get_intrinsics_matrices()[0].to(self.device)
         width, height = int(camera.width.item()), int(camera.height.item())
         time = camera_time(camera, self.config.default_time)
-        parts = self.expert_splats(time)
+        experts, parts = self._experts(), self.expert_splats(time)
         with torch.no_grad():
-            colors = torch.cat([e.colors(splats, viewmat) for e, splats in zip(self._experts(), parts, strict=True)])
+            channels = [expert.channels(splats, viewmat) for expert, splats in zip(experts, parts, strict=True)]
+            colors = zip(experts, self.background_colors(), strict=True)
+            behind = _side_by_side([expert.channel_background(color)[None] for expert, color in colors])
             splats, expert_ids = concatenate(parts)
-        empty = torch.full((len(self.specs), WEIGHT_CHANNELS), self.config.weight_background, device=self.device)
+        empty = torch.full((len(experts), WEIGHT_CHANNELS), self.config.weight_background, device=self.device)
         result = rasterize(
             splats,
-            torch.cat([colors, self.router.channels(time)], dim=1),
+            torch.cat([_side_by_side(channels), self.router.channels(time)], dim=1),
             viewmat,
             intrinsics,
             width,
             height,
             expert_ids=expert_ids,
-            num_experts=len(self.specs),
-            settings=[expert.projection_settings for expert in self._experts()],
-            background=torch.cat([self.background_colors(), empty], dim=1),
+            num_experts=len(experts),
+            settings=[expert.projection_settings for expert in experts],
+            background=torch.cat([behind, empty], dim=1),
             depth=depth,
         )
         return result, ray_image(viewmat, intrinsics, width, height)
+
+    @torch.no_grad()
+    def pictures(self, composited: Tensor, rays: Tensor) -> Tensor:
+        """The experts' pictures ``[K,H,W,3]`` from their channels ``[K,H,W,C]`` and the image's rays ``[6,H,W]``.
+
+        They are constants: cut off, they cost nothing on the way back.
+        """
+        images = [e.decode(image, lambda: rays) for e, image in zip(self._experts(), composited, strict=True)]
+        return torch.stack(images)
 
     def get_outputs(self, camera: Cameras) -> dict[str, Tensor]:
         """Render one camera.
@@ -288,9 +302,8 @@ class MixtureModel(Model):
         if camera.shape[0] != 1:
             raise ValueError(f"expected one camera at a time, found {camera.shape[0]}")
         result, rays = self.composite(camera, depth=not self.training)
-        logits = self.router.logits(result.images[..., 3:], rays)
-        # The experts' pictures are constants: cut off, they cost nothing on the way back.
-        images = result.images[..., :3].detach()
+        logits = self.router.logits(result.images[..., -WEIGHT_CHANNELS:], rays)
+        images = self.pictures(result.images[..., :-WEIGHT_CHANNELS], rays)
         config = self.config
         if self.training:
             gains = training_gains(self._experts(), camera, self._camera_names)
@@ -332,6 +345,12 @@ class MixtureModel(Model):
         gates = torch.cat([outputs[f"gate_{name}"].expand(-1, -1, 3) for name in self.expert_names], dim=1)
         pictures = {"img": torch.cat([truth, outputs["rgb"]], dim=1), "gates": gates}
         return {"psnr": float(image_psnr(outputs["rgb"], truth))}, pictures
+
+
+def _side_by_side(channels: Sequence[Tensor]) -> Tensor:
+    """Rows of several experts ``[N_k, C_k]`` end to end, filled up with zeros to the widest."""
+    widest = max(rows.shape[1] for rows in channels)
+    return torch.cat([F.pad(rows, (0, widest - rows.shape[1])) for rows in channels])
 
 
 def blend(gates: Tensor, images: Tensor) -> Tensor:

@@ -3,10 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from nerfstudio.engine.callbacks import TrainingCallbackAttributes
-from nerfstudio.engine.optimizers import AdamOptimizerConfig, Optimizers
 
-from moegs_ns.experts.stg import STGModel
+from tests.experts.training import make_optimizers, train_step
 
 pytestmark = pytest.mark.usefixtures("cpu_backend")
 
@@ -15,26 +13,6 @@ pytestmark = pytest.mark.usefixtures("cpu_backend")
 def cpu_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     """The readable backend is quick enough for a dozen Gaussians and needs no compiler."""
     monkeypatch.setenv("MOEGS_RASTER", "torch")
-
-
-def make_optimizers(model: STGModel) -> Optimizers:
-    groups = model.get_param_groups()
-    config = {name: {"optimizer": AdamOptimizerConfig(lr=1e-3), "scheduler": None} for name in groups}
-    return Optimizers(config, groups)
-
-
-def train_step(model: STGModel, optimizers: Optimizers, step: int, cameras: list, target: torch.Tensor) -> float:
-    attributes = TrainingCallbackAttributes(optimizers=optimizers, grad_scaler=None, pipeline=None, trainer=None)
-    before, after = model.get_training_callbacks(attributes)
-    before.run_callback(step)
-    optimizers.zero_grad_all()
-    losses = [model.get_loss_dict(model(c), {"image": target})["photometric"] for c in cameras]
-    loss = sum(losses) / len(losses)
-    loss.backward()
-    for optimizer in optimizers.optimizers.values():
-        optimizer.step()
-    after.run_callback(step)
-    return float(loss.detach())
 
 
 def test_state_at_a_time_follows_the_paper(stg) -> None:
