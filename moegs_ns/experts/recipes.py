@@ -22,6 +22,7 @@ SCHEDULE_LENGTHS = (
     "densify_rounds",
     "prune_stop",
     "bounds_prune_step",
+    "guided_start",
     "sh_degree_interval",
 )
 

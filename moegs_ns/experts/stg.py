@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
+from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.engine.optimizers import Optimizers
 from torch import Tensor
 from torch.nn import Parameter
@@ -24,9 +25,12 @@ from torch.nn import Parameter
 from moegs_ns.experts.base import ExpertModel, ExpertModelConfig
 from moegs_ns.experts.fields.polynomial import linear_rotation, polynomial_displacement
 from moegs_ns.experts.fields.temporal_rbf import temporal_rbf
+from moegs_ns.experts.guided_sampling import GuidedSampling
 from moegs_ns.experts.heads import DecoderOutput, HeadName, make_head
 from moegs_ns.experts.seeds import SeedCloud, seed_spacing, spread_over_time, thin_out
+from moegs_ns.experts.views import ground_truth_image
 from moegs_ns.splats.density import limit_growth, outside_bounds
+from moegs_ns.splats.neighbors import neighbor_rms_distance
 from moegs_ns.splats.splats import Splats
 
 _INITIAL_OPACITY = 0.1
@@ -70,6 +74,14 @@ class STGModelConfig(ExpertModelConfig):
     """Steps between two opacity resets, while density control runs; 0 = never. None in the run's last such stretch."""
     bounds_prune_step: int = 10000
     """At this step Gaussians outside the seed cloud's bounding box are removed; 0 = never."""
+    guided_start: int = 0
+    """From this step on the training cameras that are reproduced worst are looked for, and where they stay bad new
+    Gaussians are put on their rays (guided sampling); 0 = never, as in the authors' configurations. Theirs would be
+    1600."""
+    guided_cameras: int = 2
+    """How many cameras guided sampling takes, each once."""
+    guided_depths: tuple[float, ...] = (0.7, 7.5)
+    """Depths at which guided sampling puts Gaussians on a ray, as shares of the farthest seed points' depth."""
 
 
 class STGModel(ExpertModel):
@@ -82,6 +94,16 @@ class STGModel(ExpertModel):
         """Choose the head, which knows what tensors a Gaussian needs, before the Gaussians are built."""
         self.head = make_head(self.config.head, self.config.sh_degree, self.config.decoder_output)
         super().populate_modules()
+        config = self.config
+        self.guide: GuidedSampling | None = None
+        if config.guided_start:
+            names = self.metadata.get("camera_names")
+            if names is None:
+                raise ValueError(
+                    "guided sampling needs a data parser that names its cameras (n3v-data); set "
+                    "--pipeline.model.guided-start 0"
+                )
+            self.guide = GuidedSampling(len(names), config.guided_cameras, config.guided_depths)
 
     def get_param_groups(self) -> dict[str, list[Parameter]]:
         """The Gaussian tensors, and the full head's decoder."""
@@ -94,23 +116,13 @@ class STGModel(ExpertModel):
         if config.max_gaussians is not None:
             seeds = self._thinned(seeds, config.max_gaussians)
         cloud, source = spread_over_time(seeds, config.seed_copies)
-        count = len(cloud)
         self.register_buffer("seed_bounds", torch.stack([cloud.points.amin(0), cloud.points.amax(0)]))
-        log_scales = seed_spacing(seeds)[source].clamp_min(1e-20).log().clamp(*_LOG_SCALE_RANGE)
         # Beside points that are always there, those with a time are what moves: they live around their time only.
         moving = seeds.timed[source] & ~seeds.timed.all()
-        log_time_scale = torch.where(moving, config.moving_log_time_scale, config.initial_log_time_scale)
-        quats = torch.zeros(count, 4)
-        quats[:, 0] = 1
+        log_time_scales = torch.where(moving, config.moving_log_time_scale, config.initial_log_time_scale)
+        spacing = seed_spacing(seeds)[source]
         return {
-            "means": cloud.points,
-            "motion": torch.zeros(count, 9),
-            "time_center": self.clock * cloud.times,
-            "time_log_scale": log_time_scale,
-            "quats": quats,
-            "rotation_rate": torch.zeros(count, 4),
-            "scales": log_scales[:, None].repeat(1, 3),
-            "opacities": torch.logit(torch.full((count,), _INITIAL_OPACITY)),
+            **_still_gaussians(cloud.points, spacing, self.clock * cloud.times, log_time_scales),
             **self.head.tensors(cloud.colors),
         }
 
@@ -157,6 +169,17 @@ class STGModel(ExpertModel):
         """``[H,W,3]`` picture from what was composited."""
         return self.head.decode(composited, rays)
 
+    def get_outputs(self, camera: Cameras) -> dict[str, Tensor]:
+        """Render one camera, see `ExpertModel.get_outputs`."""
+        self._camera = camera  # whose loss is asked for next
+        return super().get_outputs(camera)
+
+    def get_loss_dict(self, outputs: dict, batch: dict, metrics_dict: dict | None = None) -> dict[str, Tensor]:
+        """Photometric loss of one view, of which guided sampling takes note."""
+        if self.guide is not None and self.training and int(self.training_step) + 1 >= self.config.guided_start:
+            self.guide.see(self._camera, outputs["rgb"], ground_truth_image(batch, self.device))
+        return super().get_loss_dict(outputs, batch, metrics_dict)
+
     def learning_rate_scales(self) -> dict[str, float]:
         """Positions and motion learn in proportion to the size of the camera rig."""
         return {"means": self.camera_extent, "motion": self.camera_extent}
@@ -179,6 +202,8 @@ class STGModel(ExpertModel):
                 self.gaussians.cap_opacity(0.01, optimizers.optimizers)
         if config.bounds_prune_step and iteration == config.bounds_prune_step:
             self._prune(outside_bounds(self.gaussians["means"], self.seed_bounds), optimizers)
+        if self.guide is not None:
+            self._add_guided(iteration, optimizers)
 
     def _prune(self, mask: Tensor, optimizers: Optimizers) -> None:
         # An expert without Gaussians can neither render nor recover; keep what there is rather than lose all.
@@ -195,7 +220,48 @@ class STGModel(ExpertModel):
         split_mask = F.pad(grown & large, (0, copies))
         self._scatter_in_time(g.split(split_mask, optimizers.optimizers))
 
+    def _add_guided(self, iteration: int, optimizers: Optimizers) -> None:
+        """Add what guided sampling proposes, at random times, as far as there is room."""
+        assert self.guide is not None and self.seed_points is not None
+        proposed = self.guide.sample(iteration, self.seed_points[0].float())
+        if proposed is None:
+            return
+        points, colors = proposed
+        if self.config.max_gaussians is not None:
+            room = max(0, self.config.max_gaussians - len(self.gaussians))
+            kept = torch.randperm(len(points))[:room].to(points.device)
+            points, colors = points[kept], colors[kept]
+        count = len(points)
+        if not count:
+            return
+        spacing = neighbor_rms_distance(torch.cat([self.gaussians["means"], points]))[-count:]
+        log_time_scales = torch.full((count,), self.config.initial_log_time_scale)
+        rows = _still_gaussians(points, spacing, torch.rand(count), log_time_scales)
+        self.gaussians.append({**rows, **self.head.tensors(colors, specular=False)}, optimizers.optimizers)
+
     def _scatter_in_time(self, count: int) -> None:
         """Give the last ``count`` Gaussians new temporal centres, uniform over the clip."""
         if count:
             self.gaussians["time_center"].data[-count:] = torch.rand(count).to(self.device)
+
+
+def _still_gaussians(points: Tensor, spacing: Tensor, centers: Tensor, log_time_scales: Tensor) -> dict[str, Tensor]:
+    """Raw tensors, but for colour, of Gaussians that do not move: round, upright, opacity 0.1.
+
+    Args:
+        points: ``[N,3]`` world units.
+        spacing: ``[N]`` distance to neighbouring points, world units.
+        centers: ``[N]`` temporal centres on STG's clock.
+        log_time_scales: ``[N]`` log temporal widths.
+    """
+    count, device = len(points), points.device
+    return {
+        "means": points,
+        "motion": torch.zeros(count, 9, device=device),
+        "time_center": centers.to(device),
+        "time_log_scale": log_time_scales.to(device),
+        "quats": torch.tensor([1.0, 0.0, 0.0, 0.0], device=device).repeat(count, 1),
+        "rotation_rate": torch.zeros(count, 4, device=device),
+        "scales": spacing.clamp_min(1e-20).log().clamp(*_LOG_SCALE_RANGE)[:, None].repeat(1, 3),
+        "opacities": torch.logit(torch.full((count,), _INITIAL_OPACITY, device=device)),
+    }
