@@ -23,6 +23,9 @@ SCHEDULE_LENGTHS = (
     "prune_stop",
     "bounds_prune_step",
     "guided_start",
+    "min_z_start",
+    "turning_start",
+    "turning_stop",
     "sh_degree_interval",
 )
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 import torch
 import torch.nn.functional as F
 from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes
 from nerfstudio.engine.optimizers import Optimizers
 from torch import Tensor
 from torch.nn import Parameter
@@ -27,7 +28,8 @@ from moegs_ns.experts.fields.polynomial import linear_rotation, polynomial_displ
 from moegs_ns.experts.fields.temporal_rbf import temporal_rbf
 from moegs_ns.experts.guided_sampling import GuidedSampling
 from moegs_ns.experts.heads import DecoderOutput, HeadName, make_head
-from moegs_ns.experts.seeds import SeedCloud, seed_spacing, spread_over_time, thin_out
+from moegs_ns.experts.seeds import SeedCloud, seed_spacing, spread_over_time, thin_out, thin_out_later_times
+from moegs_ns.experts.turning import learning_rotation, settle_turning
 from moegs_ns.experts.views import ground_truth_image
 from moegs_ns.splats.density import limit_growth, outside_bounds
 from moegs_ns.splats.neighbors import neighbor_rms_distance
@@ -35,6 +37,7 @@ from moegs_ns.splats.splats import Splats
 
 _INITIAL_OPACITY = 0.1
 _LOG_SCALE_RANGE = (-10.0, 1.0)
+_MIN_Z_INTERVAL = 1000
 
 
 @dataclass
@@ -74,6 +77,25 @@ class STGModelConfig(ExpertModelConfig):
     """Steps between two opacity resets, while density control runs; 0 = never. None in the run's last such stretch."""
     bounds_prune_step: int = 10000
     """At this step Gaussians outside the seed cloud's bounding box are removed; 0 = never."""
+    later_seeds: float = 1.0
+    """Of the seed points of every instant but the first, keep this share, the most isolated. The authors keep all or a
+    quarter, depending on the scene."""
+    min_z: float | None = None
+    """Remove seed points whose world z is below this; none by default. In a scene's own units: for presets of one
+    benchmark only, as all options down to turning_opacity."""
+    min_z_start: int = 0
+    """At this step, and every thousand steps after it, also remove Gaussians below min_z; 0 = never."""
+    turning_start: int = 0
+    """At this step it is settled which Gaussians turn: the fast, middle-sized and opaque ones keep their rate of
+    rotation and learn it alone, all others lose theirs and learn their rotation alone; 0 = never."""
+    turning_stop: int = 0
+    """From this step on all learn both again; 0 = never."""
+    turning_speed: float = 0.0
+    """Gaussians turn whose linear motion over the clip, summed over the axes, is above this (world units)."""
+    turning_sizes: tuple[float, float] | None = None
+    """Gaussians turn whose largest scale is between these (world units); none = any."""
+    turning_opacity: float = 0.7
+    """Gaussians turn whose opacity is above this."""
     guided_start: int = 0
     """From this step on the training cameras that are reproduced worst are looked for, and where they stay bad new
     Gaussians are put on their rays (guided sampling); 0 = never, as in the authors' configurations. Theirs would be
@@ -113,10 +135,14 @@ class STGModel(ExpertModel):
     def initial_tensors(self, seeds: SeedCloud) -> dict[str, Tensor]:
         """Raw parameters at the seed points (still, upright, opacity 0.1)."""
         config = self.config
-        if config.max_gaussians is not None:
+        self.register_buffer("seed_bounds", torch.stack([seeds.points.amin(0), seeds.points.amax(0)]))
+        if config.later_seeds < 1:
+            seeds = thin_out_later_times(seeds, config.later_seeds)
+        if config.min_z is not None:
+            seeds = seeds.subset(seeds.points[:, 2] >= config.min_z)
+        if config.max_gaussians is not None and len(seeds):
             seeds = self._thinned(seeds, config.max_gaussians)
         cloud, source = spread_over_time(seeds, config.seed_copies)
-        self.register_buffer("seed_bounds", torch.stack([cloud.points.amin(0), cloud.points.amax(0)]))
         # Beside points that are always there, those with a time are what moves: they live around their time only.
         moving = seeds.timed[source] & ~seeds.timed.all()
         log_time_scales = torch.where(moving, config.moving_log_time_scale, config.initial_log_time_scale)
@@ -147,15 +173,25 @@ class STGModel(ExpertModel):
         """Factor from the project's time, ``frame / (n_frames - 1)``, to STG's own, ``frame / n_frames`` in [0, 1)."""
         return (self.num_frames - 1) / self.num_frames
 
+    @property
+    def turning_is_settled(self) -> bool:
+        """Whether at the present training step each Gaussian learns only its rotation or only its rate of rotation."""
+        start, stop = self.config.turning_start, self.config.turning_stop
+        return start > 0 and start <= int(self.training_step) and (stop == 0 or int(self.training_step) < stop)
+
     def splats_at(self, time: float) -> Splats:
         """The Gaussians at ``time`` in [0,1]."""
         g = self.gaussians
         offset = self.clock * time - g["time_center"]
         # The temporal centre learns from opacity only (see the module's docstring).
         fixed_offset = offset.detach()
+        quats: Tensor = g["quats"]
+        rates: Tensor = g["rotation_rate"]
+        if self.training and self.turning_is_settled:
+            quats, rates = learning_rotation(quats, rates)
         return Splats(
             means=g["means"] + polynomial_displacement(g["motion"], fixed_offset),
-            quats=F.normalize(linear_rotation(g["quats"], g["rotation_rate"], fixed_offset), dim=-1),
+            quats=F.normalize(linear_rotation(quats, rates, fixed_offset), dim=-1),
             scales=torch.exp(g["scales"]),
             opacities=torch.sigmoid(g["opacities"]) * temporal_rbf(offset, g["time_log_scale"]),
             **self.head.splat_fields(g, fixed_offset),
@@ -184,6 +220,21 @@ class STGModel(ExpertModel):
         """Positions and motion learn in proportion to the size of the camera rig."""
         return {"means": self.camera_extent, "motion": self.camera_extent}
 
+    def get_training_callbacks(
+        self, training_callback_attributes: TrainingCallbackAttributes
+    ) -> list[TrainingCallback]:
+        """As for every expert.
+
+        Raises:
+            ValueError: there is no Gaussian to train.
+        """
+        if not len(self.gaussians):
+            raise ValueError(
+                f"expected seed points with a world z of at least --pipeline.model.min-z {self.config.min_z}, found "
+                "none; the option is for scenes of one benchmark, leave it out elsewhere"
+            )
+        return super().get_training_callbacks(training_callback_attributes)
+
     # -- density ---------------------------------------------------------------------------------------------------
 
     def control_density(self, iteration: int, optimizers: Optimizers) -> None:
@@ -202,8 +253,19 @@ class STGModel(ExpertModel):
                 self.gaussians.cap_opacity(0.01, optimizers.optimizers)
         if config.bounds_prune_step and iteration == config.bounds_prune_step:
             self._prune(outside_bounds(self.gaussians["means"], self.seed_bounds), optimizers)
+        self._follow_benchmark(iteration, optimizers)
         if self.guide is not None:
             self._add_guided(iteration, optimizers)
+
+    def _follow_benchmark(self, iteration: int, optimizers: Optimizers) -> None:
+        """What the authors do on Neural 3D Video only, in that benchmark's world units; off but in its presets."""
+        config, g = self.config, self.gaussians
+        since = iteration - config.min_z_start
+        if config.min_z is not None and config.min_z_start and since >= 0 and since % _MIN_Z_INTERVAL == 0:
+            self._prune(g["means"][:, 2] < config.min_z, optimizers)
+        if iteration == config.turning_start:
+            limits = config.turning_speed, config.turning_sizes, config.turning_opacity
+            settle_turning(g, optimizers.optimizers, *limits)
 
     def _prune(self, mask: Tensor, optimizers: Optimizers) -> None:
         # An expert without Gaussians can neither render nor recover; keep what there is rather than lose all.
