@@ -130,6 +130,16 @@ class ExpertModel(Model):
         self._step_splats: dict[float, Splats] | None = None  # by time, within a training step
         self.total_steps: int | None = None  # of the training run; None outside one
 
+    @property
+    def num_gaussians(self) -> int:
+        """How many Gaussians the expert stores."""
+        return len(self.gaussians)
+
+    def part_at(self, time: float) -> tuple["ExpertModel", slice]:
+        """Who renders at ``time`` in [0,1], and where its Gaussians stand among those stored; an expert of several
+        clips names one of them."""
+        return self, slice(None)
+
     def get_param_groups(self) -> dict[str, list[Parameter]]:
         """One optimizer group per Gaussian tensor, and one for the cameras' gains."""
         groups = {name: [parameter] for name, parameter in self.gaussians.params.items()}
@@ -142,7 +152,7 @@ class ExpertModel(Model):
     def describe(self) -> dict[str, Any]:
         """Plain facts for run records and evaluation files."""
         return {
-            "num_gaussians": len(self.gaussians),
+            "num_gaussians": self.num_gaussians,
             "scene_facts": {name: self.metadata[name] for name in SCENE_FACTS if name in self.metadata},
             "raster_backend": resolve_backend(self.device),
             "floats_per_gaussian": sum(p[:1].numel() for p in self.gaussians.params.values()),
@@ -325,7 +335,7 @@ class ExpertModel(Model):
     def get_metrics_dict(self, outputs: dict, batch: dict) -> dict[str, Any]:
         """Training PSNR of one view and the number of Gaussians."""
         psnr = image_psnr(outputs["rgb"], ground_truth_image(batch, self.device))
-        return {"psnr": psnr, "gaussian_count": len(self.gaussians)}
+        return {"psnr": psnr, "gaussian_count": self.num_gaussians}
 
     def get_image_metrics_and_images(self, outputs: dict, batch: dict) -> tuple[dict[str, float], dict[str, Tensor]]:
         """PSNR and the side-by-side picture; the full metrics protocol is the pipeline's."""

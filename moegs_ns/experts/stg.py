@@ -14,6 +14,7 @@ time.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +25,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from moegs_ns.experts.base import ExpertModel, ExpertModelConfig
+from moegs_ns.experts.clips import ClippedModel
 from moegs_ns.experts.fields.polynomial import linear_rotation, polynomial_displacement
 from moegs_ns.experts.fields.temporal_rbf import temporal_rbf
 from moegs_ns.experts.guided_sampling import GuidedSampling
@@ -77,6 +79,10 @@ class STGModelConfig(ExpertModelConfig):
     """Steps between two opacity resets, while density control runs; 0 = never. None in the run's last such stretch."""
     bounds_prune_step: int = 10000
     """At this step Gaussians outside the seed cloud's bounding box are removed; 0 = never."""
+    clip_frames: int | None = None
+    """Train the video in clips of this many frames, each with Gaussians of its own, as one expert; none = all in one.
+    The authors take 50. Density control counts each clip's own steps, so C clips need C times --max-num-iterations,
+    and decays of learning rates as much longer."""
     later_seeds: float = 1.0
     """Of the seed points of every instant but the first, keep this share, the most isolated. The authors keep all or a
     quarter, depending on the scene."""
@@ -96,6 +102,14 @@ class STGModelConfig(ExpertModelConfig):
     """Gaussians turn whose largest scale is between these (world units); none = any."""
     turning_opacity: float = 0.7
     """Gaussians turn whose opacity is above this."""
+
+    def setup(self, **kwargs: Any) -> ExpertModel:
+        """The model, or one of several clips."""
+        frames = int((kwargs.get("metadata") or {}).get("num_frames", 1))
+        if self.clip_frames is None or self.clip_frames >= frames:
+            return super().setup(**kwargs)
+        return ClippedModel(self, **kwargs)
+
     guided_start: int = 0
     """From this step on the training cameras that are reproduced worst are looked for, and where they stay bad new
     Gaussians are put on their rays (guided sampling); 0 = never, as in the authors' configurations. Theirs would be

@@ -134,7 +134,7 @@ class MixtureModel(Model):
             self._make_router([1] * len(config.experts))
             return
         self._take(specs, experts)
-        self._make_router([len(expert.gaussians) for expert in experts])
+        self._make_router([expert.num_gaussians for expert in experts])
 
     def _take(self, specs: list[ExpertSpec], experts: list[ExpertModel]) -> None:
         self.specs = specs
@@ -206,7 +206,7 @@ class MixtureModel(Model):
     def describe(self) -> dict[str, Any]:
         """Plain facts for run records and evaluation files."""
         experts = list(zip(self.specs, self._experts(), strict=True))
-        counts = {spec.name: len(expert.gaussians) for spec, expert in experts}
+        counts = {spec.name: expert.num_gaussians for spec, expert in experts}
         return {
             "expert": "router",
             "experts": self.expert_names,
@@ -221,12 +221,11 @@ class MixtureModel(Model):
 
     # -- rendering -------------------------------------------------------------------------------------------------
 
-    def background_colors(self) -> Tensor:
-        """``[K,3]`` colour behind each expert's Gaussians, for those that composite colour."""
+    def background_color(self, expert: ExpertModel) -> Tensor:
+        """``[3]`` colour behind an expert's Gaussians, if it composites colour."""
         if self.config.background == "own":
-            return torch.stack([expert.background_color() for expert in self._experts()])
-        white = self.config.background == "white"
-        return torch.full((len(self.specs), 3), float(white), device=self.device)
+            return expert.background_color()
+        return torch.full((3,), float(self.config.background == "white"), device=self.device)
 
     def expert_splats(self, time: float) -> list[Splats]:
         """The Gaussians of every expert at ``time`` in [0,1], in gate order, without gradients."""
@@ -257,16 +256,15 @@ class MixtureModel(Model):
         intrinsics = camera.get_intrinsics_matrices()[0].to(self.device)
         width, height = int(camera.width.item()), int(camera.height.item())
         time = camera_time(camera, self.config.default_time)
-        experts, parts = self._experts(), self.expert_splats(time)
+        (experts, rows), parts = self._rendering_at(time), self.expert_splats(time)
         with torch.no_grad():
             channels = [expert.channels(splats, viewmat) for expert, splats in zip(experts, parts, strict=True)]
-            colors = zip(experts, self.background_colors(), strict=True)
-            behind = _side_by_side([expert.channel_background(color)[None] for expert, color in colors])
+            behind = [expert.channel_background(self.background_color(expert))[None] for expert in experts]
             splats, expert_ids = concatenate(parts)
         empty = torch.full((len(experts), WEIGHT_CHANNELS), self.config.weight_background, device=self.device)
         result = rasterize(
             splats,
-            torch.cat([_side_by_side(channels), self.router.channels(time)], dim=1),
+            torch.cat([_side_by_side(channels), self.router.channels(time, rows)], dim=1),
             viewmat,
             intrinsics,
             width,
@@ -274,19 +272,24 @@ class MixtureModel(Model):
             expert_ids=expert_ids,
             num_experts=len(experts),
             settings=[expert.projection_settings for expert in experts],
-            background=torch.cat([behind, empty], dim=1),
+            background=torch.cat([_side_by_side(behind), empty], dim=1),
             depth=depth,
         )
         return result, ray_image(viewmat, intrinsics, width, height)
 
+    def _rendering_at(self, time: float) -> tuple[list[ExpertModel], list[slice]]:
+        """Who renders for each expert at ``time`` (itself, or a clip of it), and the rows of its Gaussians."""
+        parts = [expert.part_at(time) for expert in self._experts()]
+        return [part for part, _ in parts], [rows for _, rows in parts]
+
     @torch.no_grad()
-    def pictures(self, composited: Tensor, rays: Tensor) -> Tensor:
+    def pictures(self, composited: Tensor, rays: Tensor, time: float) -> Tensor:
         """The experts' pictures ``[K,H,W,3]`` from their channels ``[K,H,W,C]`` and the image's rays ``[6,H,W]``.
 
         They are constants: cut off, they cost nothing on the way back.
         """
-        images = [e.decode(image, lambda: rays) for e, image in zip(self._experts(), composited, strict=True)]
-        return torch.stack(images)
+        experts, _ = self._rendering_at(time)
+        return torch.stack([e.decode(image, lambda: rays) for e, image in zip(experts, composited, strict=True)])
 
     def get_outputs(self, camera: Cameras) -> dict[str, Tensor]:
         """Render one camera.
@@ -303,10 +306,11 @@ class MixtureModel(Model):
             raise ValueError(f"expected one camera at a time, found {camera.shape[0]}")
         result, rays = self.composite(camera, depth=not self.training)
         logits = self.router.logits(result.images[..., -WEIGHT_CHANNELS:], rays)
-        images = self.pictures(result.images[..., :-WEIGHT_CHANNELS], rays)
+        time = camera_time(camera, self.config.default_time)
+        images = self.pictures(result.images[..., :-WEIGHT_CHANNELS], rays, time)
         config = self.config
         if self.training:
-            gains = training_gains(self._experts(), camera, self._camera_names)
+            gains = training_gains(self._rendering_at(time)[0], camera, self._camera_names)
             images = images if gains is None else images * gains[:, None, None, :]
             return {"rgb": blend(gate(logits, config.train_temperature), images)}
         gates = gate(logits, config.eval_temperature, config.top_k)
