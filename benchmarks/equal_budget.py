@@ -89,13 +89,14 @@ class Budget:
         return self.seconds / self.own_seconds / self.slowdown
 
     def recipe(self, own: Recipe) -> Recipe:
-        """The expert's recipe ``own``, enlarged: Gaussians, seeds carved from motion in proportion, schedule."""
-        present = own.model.get("max_gaussians") or self.own_gaussians
+        """The expert's recipe ``own``, enlarged: Gaussians, seeds in proportion, schedule."""
+        growth = self.gaussians / (own.model.get("max_gaussians") or self.own_gaussians)
         scaled = own.scaled(self.factor)
+        limits = {"max_gaussians": self.gaussians}
+        if own.model.get("max_seeds"):
+            limits["max_seeds"] = round(own.model["max_seeds"] * growth)
         return dataclasses.replace(
-            scaled,
-            motion_seeds=round(own.motion_seeds * self.gaussians / present),
-            model={**scaled.model, "max_gaussians": self.gaussians},
+            scaled, motion_seeds=round(own.motion_seeds * growth), model={**scaled.model, **limits}
         )
 
 

@@ -30,6 +30,7 @@ from suites import (
 )
 from temporal_mean import temporal_mean_psnr
 
+from moegs_ns.cli.objects import object_summary
 from moegs_ns.reporting.evaluation_files import read_result
 from moegs_ns.scene.dataparsers.n3v import N3VDataParserConfig
 from moegs_ns.scene.dataset import FrameDataset
@@ -78,6 +79,7 @@ def store(suite: Suite, stage: Stage, folder: Path, further: dict[str, Any] | No
         "suite": {name: getattr(suite, name) for name in ("name", "description", "preset", "seeds")},
         "measurement": {key: value for key, value in describe_measurement(result.seed).items() if key != "source"},
         "temporal_mean": temporal_mean(result.record),
+        "objects": object_summary(result, Console()),
         **(further or {}),
     }
     kept = keep(result, stage, extra)

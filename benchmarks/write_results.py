@@ -17,8 +17,10 @@ from suites import RESULTS, ROOT, StoredResult, read_results
 from sweep_section import read_sweep_results, sweep_section
 from sweeps import SWEEP_RESULTS
 
+from moegs_ns.cli.objects import row_labels
+from moegs_ns.reporting.object_psnr import object_table
 from moegs_ns.reporting.rows import MIXTURE, mixture_rows, single_row
-from moegs_ns.reporting.tables import Table, build_tables, mean_and_deviation
+from moegs_ns.reporting.tables import Table, build_tables, mean_and_deviation, seeds_of
 
 PAGE = ROOT / "docs" / "results.md"
 TEMPORAL_MEAN = "temporal mean"
@@ -102,6 +104,21 @@ def _rival_note(label: str, group: Sequence[tuple[dict[str, Any], StoredResult, 
     )
 
 
+def object_tables(kept: Sequence[tuple[dict[str, Any], StoredResult]]) -> list[Table]:
+    """PSNR per object of every set of experts that was mixed, and of every rival, where the scene has masks."""
+    groups: dict[tuple[str, ...], list[tuple[dict[str, Any], StoredResult]]] = {}
+    for one, result in kept:
+        if one.get("objects"):
+            groups.setdefault((label_of(one, result), *result.expert_names), []).append((one, result))
+    tables = []
+    for (label, *experts), group in groups.items():
+        results = [result for _, result in group]
+        title = f"{results[0].scene}: PSNR per object, {' + '.join(experts) or label}{seeds_of(results)}"
+        labels = row_labels(results[0]) if experts else {"rgb": label}
+        tables.append(object_table(title, [one["objects"] for one, _ in group], labels))
+    return tables
+
+
 def suite_section(kept: Sequence[tuple[dict[str, Any], StoredResult]]) -> str:
     """One suite: what it is, its tables, its commands and its machines."""
     files = [one for one, _ in kept]
@@ -114,6 +131,7 @@ def suite_section(kept: Sequence[tuple[dict[str, Any], StoredResult]]) -> str:
     if len(means) == 1:
         labelled = [(label_of(one, result), result) for one, result in kept]
         tables = [with_temporal_mean(table, next(iter(means)), labelled) for table in tables]
+    tables += object_tables([(one, result) for one, result in kept if result.folder not in mixed])
     commands = "\n".join(f"{one['command']}  # seed {one['record']['seed']}" for one in files)
     machines = dict.fromkeys(
         machine_sentence({**one["measurement"], "source": one["record"]["source"]}) for one in files

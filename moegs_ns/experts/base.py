@@ -5,7 +5,7 @@ and its density rules (:meth:`ExpertModel.control_density`); rendering, loss, st
 """
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -52,8 +52,8 @@ class ExpertModelConfig(ModelConfig):
     background: Literal["black", "white"] = "black"
     """Colour behind all Gaussians."""
     near: float | None = None
-    """Gaussians closer to the camera than this (world units) are not drawn. Default: four fifths of the scene's own near
-    bound."""
+    """Gaussians closer to the camera than this (world units) are not drawn. Default: four fifths of the scene's own
+    near bound."""
     far: float | None = None
     """Gaussians farther from the camera than this (world units) are not drawn. Default: ten times the scene's own far
     bound, which leaves room for a background."""
@@ -319,6 +319,24 @@ class ExpertModel(Model):
     def get_outputs_for_camera(self, camera: Cameras, obb_box: Any = None) -> dict[str, Tensor]:
         """Render for evaluation, the viewer and ``ns-render``."""
         return self.get_outputs(camera.to(self.device))
+
+    @torch.no_grad()
+    def trajectories(self, times: Sequence[float], index: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Where Gaussians are over time, and how opaque.
+
+        Args:
+            times: T instants in [0,1].
+            index: the n Gaussians asked for (positions or a mask); None for all.
+
+        Returns:
+            Positions ``[T,n,3]`` in world units and opacities ``[T,n]`` in [0,1].
+        """
+        chosen = slice(None) if index is None else index
+        moments = [self.splats_at(time) for time in times]
+        return (
+            torch.stack([splats.means[chosen] for splats in moments]),
+            torch.stack([splats.opacities[chosen] for splats in moments]),
+        )
 
     # -- losses and metrics ----------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ the parts are one expert; see "Clips of an expert" in docs/architecture.md.
 
 import copy
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -87,6 +88,7 @@ class ClippedModel(ExpertModel):
         config: Any = self.config
         self.metadata = self.kwargs.get("metadata") or {}
         self.num_frames = int(self.metadata.get("num_frames", 1))
+        self.camera_extent = float(self.metadata.get("camera_extent", 1.0))
         self.clips = Clips(self.num_frames, config.clip_frames)
         count = len(self.clips)
         limits = {
@@ -141,6 +143,22 @@ class ClippedModel(ExpertModel):
         """The Gaussians of the part that shows ``time`` in [0,1]."""
         clip, own = self._locate(time)
         return self._part(clip).splats_at(own)
+
+    @torch.no_grad()
+    def trajectories(self, times: Sequence[float], index: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Positions ``[T,n,3]`` and opacities ``[T,n]`` as for every expert, of the Gaussians of all parts; beyond its
+        clip a Gaussian stands still and is transparent."""
+        at = [self._locate(time) for time in times]
+        positions, opacities = [], []
+        for clip in range(len(self.clips)):
+            # The other clips' times lie before its first frame or behind its last.
+            own = [time if shown == clip else float(shown > clip) for shown, time in at]
+            means, visible = self._part(clip).trajectories(own)
+            shows = torch.tensor([shown == clip for shown, _ in at], device=visible.device)
+            positions.append(means)
+            opacities.append(visible * shows[:, None])
+        chosen = slice(None) if index is None else index
+        return torch.cat(positions, dim=1)[:, chosen], torch.cat(opacities, dim=1)[:, chosen]
 
     def get_outputs(self, camera: Cameras) -> dict[str, Tensor]:
         """Render one camera with the part of its time."""

@@ -181,11 +181,8 @@ class MoegsTrainer(Trainer):
         self._update_record(self._start_step)
 
     def setup_optimizers(self) -> Optimizers:
-        """One optimizer per group; the model's ``learning_rate_scales`` multiply ``lr`` and ``lr_final``.
-
-        A model may have several parameter groups with the numbers of one configured group: ``configured_group(name)``
-        says which.
-        """
+        """One optimizer per group; the model's ``learning_rate_scales`` multiply ``lr`` and ``lr_final``, and its
+        ``configured_group`` names the configured group of a parameter group where that is not its namesake."""
         model = self.pipeline.model
         scales = model.learning_rate_scales() if hasattr(model, "learning_rate_scales") else {}
         parameters = self.pipeline.get_param_groups()

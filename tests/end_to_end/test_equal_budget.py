@@ -141,7 +141,7 @@ class Trained(FakeProcesses):
             "device": {"name": "A Processor"},
             "source": {"commit": "0123456789abcdef", "modified": False},
             "datamanager": {"dataparser": {}},
-            "scene": {"scene": "mixed"},
+            "scene": {"scene": "mixed", "data": "without masks"},
             "progress": {"steps_done": steps, "training_seconds": 160.0},
         }
         write_run_record(log.parent / "run.json", record)
@@ -190,6 +190,8 @@ def test_seeds_from_motion_grow_with_the_number_of_gaussians(
     assert (recipe.steps, recipe.motion_seeds) == (120, seeds)
     assert recipe.model == {"max_gaussians": 2500, "densify_stop": 80, "densify_interval": 10}
     assert budget.recipe(dataclasses.replace(own, motion_seeds=0)).motion_seeds == 0
+    thinned = dataclasses.replace(own, model={**own.model, "max_seeds": 4})
+    assert budget.recipe(thinned).model["max_seeds"] == round(4 * seeds / 400)
 
 
 def test_results_of_another_recipe_are_refused(

@@ -185,6 +185,30 @@ def test_rows_and_description_are_of_all_parts() -> None:
     facts = model.describe()
     assert facts["num_gaussians"] == 67 and facts["num_gaussians_per_clip"] == [24, 19, 24]
     assert facts["scene_facts"]["num_frames"] == FRAMES
+    assert model.camera_extent == 2.0
+
+
+def test_trajectories_are_of_all_parts_each_visible_in_its_clip() -> None:
+    model = build()
+    for part in model.parts:
+        part.gaussians["motion"].data.normal_()
+    times = [time_of(frame) for frame in range(FRAMES)]
+    positions, opacities = model.trajectories(times)
+    assert positions.shape == (FRAMES, 72, 3) and opacities.shape == (FRAMES, 72)
+    for frame, time in enumerate(times):
+        _, rows = model.part_at(time)
+        splats = model.splats_at(time)
+        assert torch.equal(positions[frame, rows], splats.means) and torch.equal(
+            opacities[frame, rows], splats.opacities
+        )
+        assert opacities[frame].count_nonzero() == 24
+    first = positions[:, :24]
+    assert torch.equal(first[5:], first[4].expand(8, 24, 3)) and not torch.equal(first[3], first[4])
+    last = positions[:, 48:]
+    assert torch.equal(last[:10], last[10].expand(10, 24, 3))
+    index = torch.tensor([70, 3])
+    some = model.trajectories(times, index)
+    assert torch.equal(some[0], positions[:, index]) and torch.equal(some[1], opacities[:, index])
 
 
 def test_total_steps_are_shared_out_and_missing_seeds_noticed() -> None:
