@@ -5,7 +5,7 @@ and its density rules (:meth:`ExpertModel.control_density`); rendering, loss, st
 """
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -24,6 +24,7 @@ from moegs_ns.splats.camera import camera_position, viewmat_from_camera_to_world
 from moegs_ns.splats.gaussian_set import GaussianSet
 from moegs_ns.splats.projection import ProjectionSettings
 from moegs_ns.splats.rasterize import Rasterized, rasterize, resolve_backend
+from moegs_ns.splats.rays import ray_image
 from moegs_ns.splats.sh import evaluate_sh
 from moegs_ns.splats.splats import Splats
 
@@ -94,7 +95,8 @@ class ExpertModel(Model):
 
     @abstractmethod
     def splats_at(self, time: float) -> Splats:
-        """The Gaussians of one instant, activated, with ``sh``. ``time`` in [0,1] from first to last frame."""
+        """The Gaussians of one instant, activated, with ``sh`` or ``features``. ``time`` in [0,1] from first to last
+        frame."""
 
     def control_density(self, iteration: int, optimizers: Optimizers) -> None:
         """Clone, split, prune or reset after optimizer step ``iteration`` (counted from 1, as papers do)."""
@@ -128,6 +130,16 @@ class ExpertModel(Model):
         self._step_splats: dict[float, Splats] | None = None  # by time, within a training step
         self.total_steps: int | None = None  # of the training run; None outside one
 
+    @property
+    def num_gaussians(self) -> int:
+        """How many Gaussians the expert stores."""
+        return len(self.gaussians)
+
+    def part_at(self, time: float) -> tuple["ExpertModel", slice]:
+        """Who renders at ``time`` in [0,1], and where its Gaussians stand among those stored; an expert of several
+        clips names one of them."""
+        return self, slice(None)
+
     def get_param_groups(self) -> dict[str, list[Parameter]]:
         """One optimizer group per Gaussian tensor, and one for the cameras' gains."""
         groups = {name: [parameter] for name, parameter in self.gaussians.params.items()}
@@ -140,7 +152,7 @@ class ExpertModel(Model):
     def describe(self) -> dict[str, Any]:
         """Plain facts for run records and evaluation files."""
         return {
-            "num_gaussians": len(self.gaussians),
+            "num_gaussians": self.num_gaussians,
             "scene_facts": {name: self.metadata[name] for name in SCENE_FACTS if name in self.metadata},
             "raster_backend": resolve_backend(self.device),
             "floats_per_gaussian": sum(p[:1].numel() for p in self.gaussians.params.values()),
@@ -230,6 +242,26 @@ class ExpertModel(Model):
         directions = splats.means.detach() - camera_position(viewmat)
         return (evaluate_sh(self.active_sh_degree, directions, splats.sh) + 0.5).clamp_min(0.0)
 
+    def channels(self, splats: Splats, viewmat: Tensor) -> Tensor:
+        """``[N,C]`` what is composited of the Gaussians: their features where they have some, else their colours."""
+        return self.colors(splats, viewmat) if splats.features is None else splats.features
+
+    def channel_background(self, color: Tensor) -> Tensor:
+        """``[C]`` channels behind all Gaussians where the background's colour is to be ``color [3]``."""
+        return color
+
+    def decode(self, composited: Tensor, rays: Callable[[], Tensor]) -> Tensor:
+        """The picture in what was composited; by default that is its first three channels.
+
+        Args:
+            composited: ``[H,W,D]``, this expert's C channels first; whatever else was composited beside them follows.
+            rays: gives the image's rays ``[6,H,W]`` (`ray_image`), for experts that look at them.
+
+        Returns:
+            ``[H,W,3]`` RGB.
+        """
+        return composited if composited.shape[-1] == 3 else composited[..., :3]
+
     def _shared_splats(self, time: float) -> Splats:
         """The Gaussians at ``time``; cameras of one training step that share an instant share them and their graph."""
         if self._step_splats is None or not self.training:
@@ -267,19 +299,19 @@ class ExpertModel(Model):
         splats = self.splats_of_view(camera)
         view = rasterize(
             splats,
-            self.colors(splats, viewmat),
+            self.channels(splats, viewmat),
             viewmat,
             intrinsics,
             width,
             height,
             settings=self.projection_settings,
-            background=self.background_color(),
+            background=self.channel_background(self.background_color()),
             depth=not self.training,
         )
         if self.training and view.means2d.requires_grad:
             view.means2d.retain_grad()
             self._views.append((view, width, height))
-        rgb = view.images[0]
+        rgb = self.decode(view.images[0], lambda: ray_image(viewmat, intrinsics, width, height))
         if self.training and self.config.camera_gains:
             rgb = rgb * self.camera_gain(camera)
         outputs = {"rgb": rgb, "accumulation": view.alphas[0][..., None]}
@@ -326,7 +358,7 @@ class ExpertModel(Model):
     def get_metrics_dict(self, outputs: dict, batch: dict) -> dict[str, Any]:
         """Training PSNR of one view and the number of Gaussians."""
         psnr = image_psnr(outputs["rgb"], ground_truth_image(batch, self.device))
-        return {"psnr": psnr, "gaussian_count": len(self.gaussians)}
+        return {"psnr": psnr, "gaussian_count": self.num_gaussians}
 
     def get_image_metrics_and_images(self, outputs: dict, batch: dict) -> tuple[dict[str, float], dict[str, Tensor]]:
         """PSNR and the side-by-side picture; the full metrics protocol is the pipeline's."""

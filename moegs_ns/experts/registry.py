@@ -60,7 +60,7 @@ EXPERTS: dict[str, ExpertFamily] = {
         ExpertFamily(
             name="stg",
             config=STGModelConfig,
-            description="STG, Spacetime Gaussians with a spherical-harmonics head (Li et al., CVPR 2024)",
+            description="STG, Spacetime Gaussians (Li et al., CVPR 2024)",
         ),
         ExpertFamily(
             name="4dgaussians",

@@ -2,6 +2,8 @@
 
 import dataclasses
 import re
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +20,26 @@ def test_recipe_names_existing_options_only(expert: str) -> None:
     fields = {field.name for field in dataclasses.fields(family.config)}
     for preset in (None, *PRESETS):
         assert set(load_recipe(expert, preset).model) <= fields
+
+
+SCENES = sorted((resource_dir("configs") / "scenes").glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", SCENES, ids=lambda path: path.stem)
+def test_files_of_scenes_are_presets_that_name_existing_options_only(path: Path) -> None:
+    for expert in tomllib.loads(path.read_text("utf8")).keys() - {"data"}:
+        family, recipe = expert_family(expert), load_recipe(expert, str(path))
+        assert set(recipe.model) <= {field.name for field in dataclasses.fields(family.config)}
+        options, data = recipe.command_line(load_recipe(expert))
+        assert options and data
+
+
+def test_constants_of_one_benchmark_are_in_its_files_only() -> None:
+    assert any("min_z" in load_recipe("stg", str(path)).model for path in SCENES)
+    for preset in (None, *PRESETS):
+        recipe = load_recipe("stg", preset).model
+        assert not {"min_z", "turning_speed", "turning_sizes"} & {*recipe}
+        assert not any(recipe[name] for name in ("min_z_start", "turning_start", "turning_stop", "guided_start"))
 
 
 def test_preset_overrides_and_keeps_the_rest() -> None:

@@ -88,8 +88,10 @@ def make_expert(
     with torch.no_grad():
         for parameter in model.parameters():
             parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
-        model.gaussians["opacities"].add_(3.0)
-        model.gaussians["scales"].sub_(1.2)  # small enough to leave holes
+        for part in getattr(model, "parts", [model]):  # of an expert of several clips
+            part.gaussians["opacities"].add_(3.0)
+            part.gaussians["scales"].sub_(1.2)  # small enough to leave holes
+            part.training_step.fill_(step)
     model.training_step.fill_(step)
     return model
 

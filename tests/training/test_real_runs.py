@@ -30,12 +30,24 @@ def arguments(project_root: Path, output_dir: Path, timestamp: str, *options: ob
     return [str(argument) for argument in ["moegs-stg", *scene, *options, *OPTIONS, *SCENE]]
 
 
-def test_stg_resumed_at_a_checkpoint_equals_the_uninterrupted_run(project_root: Path, tmp_path: Path) -> None:
-    quiet = ["--vis", "tensorboard"]
+@pytest.mark.parametrize(
+    "variant",
+    [
+        [],
+        ["--pipeline.model.head", "full", "--pipeline.model.guided-start", "3"],
+        ["--pipeline.model.head", "full", "--pipeline.model.clip-frames", "10"],
+    ],
+    ids=["default", "full head, guided sampling", "full head, clips"],
+)
+def test_stg_resumed_at_a_checkpoint_equals_the_uninterrupted_run(
+    project_root: Path, tmp_path: Path, variant: list[str]
+) -> None:
+    quiet = ["--vis", "tensorboard", *variant]
     whole = train(arguments(project_root, tmp_path, "whole", *quiet, "--save-only-latest-checkpoint", "False"))
     assert list(list_checkpoints(whole / "nerfstudio_models")) == [5, 10, 15, 20, 23]
     resumed = train(arguments(project_root, tmp_path, "resumed", *quiet, "--load-dir", whole, "--load-step", 10))
     assert_equal_state(load(whole), load(resumed))
+    assert any("decoder" in name for name in load(whole)["pipeline"]) is ("full" in variant)
     assert read_run_record(resumed)["progress"]["steps_done"] == 24
     results = evaluate(resumed)["results"]
     assert results["protocol"]["cameras"] == ["cam00"]
