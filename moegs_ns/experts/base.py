@@ -120,15 +120,33 @@ class ExpertModel(Model):
         # step it was saved at (spherical harmonics degree, and whatever else a family schedules).
         self.register_buffer("training_step", torch.zeros((), dtype=torch.int64))
         if self.config.camera_gains:
-            if "camera_names" not in self.metadata:
-                raise ValueError(
-                    "gains per camera need a data parser that names its cameras (n3v-data); set "
-                    "--pipeline.model.camera-gains False"
-                )
-            self.camera_log_gains = Parameter(torch.zeros(len(self.metadata["camera_names"]), 3))
+            names = self.camera_names("gains per camera", "--pipeline.model.camera-gains False")
+            self.camera_log_gains = Parameter(torch.zeros(len(names), 3))
         self._views: list[tuple[Rasterized, int, int]] = []
         self._step_splats: dict[float, Splats] | None = None  # by time, within a training step
         self.total_steps: int | None = None  # of the training run; None outside one
+
+    def camera_names(self, wanted_for: str, without: str) -> list[str]:
+        """The training cameras' names, needed for what is learnt of each.
+
+        Args:
+            wanted_for: what that is.
+            without: the option that does without it.
+
+        Raises:
+            ValueError: the data parser names none.
+        """
+        if "camera_names" not in self.metadata:
+            raise ValueError(
+                f"{wanted_for}: expected a data parser that names its cameras (n3v-data), found none; set {without}"
+            )
+        return list(self.metadata["camera_names"])
+
+    @property
+    def clock(self) -> float:
+        """Factor from the project's time, ``frame / (n_frames - 1)``, to that of several authors, ``frame / n_frames``
+        in [0, 1)."""
+        return (self.num_frames - 1) / self.num_frames
 
     @property
     def num_gaussians(self) -> int:
@@ -171,13 +189,13 @@ class ExpertModel(Model):
             TrainingCallback([TrainingCallbackLocation.AFTER_TRAIN_ITERATION], self._end_step, args=[optimizers]),
         ]
 
-    def may_reset_opacity(self, iteration: int, interval: int) -> bool:
-        """Whether opacities are to be reset at ``iteration``: every ``interval`` steps, 0 for never.
+    def may_reset_opacity(self, iteration: int, interval: int, stage_start: int = 0) -> bool:
+        """Whether opacities are to be reset at ``iteration``: every ``interval`` steps of a stage, 0 for never.
 
         A reset makes everything nearly transparent and training then restores what is needed. A run that ends less
         than an interval later would end in fog (3000 steps with the papers' interval of 3000, say), so it does without.
         """
-        if not interval or iteration % interval:
+        if not interval or (iteration - stage_start) % interval:
             return False
         return self.total_steps is None or iteration + interval <= self.total_steps
 

@@ -1,10 +1,12 @@
 """Density control as 3D Gaussian Splatting has it: the options its descendants share, and one round of growth."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
 from nerfstudio.engine.optimizers import Optimizers
+from torch import Tensor
 
 from moegs_ns.experts.base import ExpertModel, ExpertModelConfig
 from moegs_ns.splats.density import limit_growth
@@ -31,7 +33,13 @@ class DensifyingModelConfig(ExpertModelConfig):
     """Steps between two opacity resets, while density control runs; 0 = never."""
 
 
-def grow(model: ExpertModel, config: DensifyingModelConfig, limit: int | None, optimizers: Optimizers) -> int:
+def grow(
+    model: ExpertModel,
+    config: DensifyingModelConfig,
+    limit: int | None,
+    optimizers: Optimizers,
+    settle: Callable[[int], object] = lambda count: None,
+) -> int:
     """Clone the small and split the large among the Gaussians whose mean gradient is above the threshold.
 
     Args:
@@ -39,6 +47,8 @@ def grow(model: ExpertModel, config: DensifyingModelConfig, limit: int | None, o
         config: the model's own.
         limit: largest number of Gaussians allowed, or None.
         optimizers: of the training.
+        settle: called with the number of last rows that are new, once for the copies and once for the children of
+            splits; may change their raw values.
 
     Returns:
         How many more Gaussians there are.
@@ -47,6 +57,16 @@ def grow(model: ExpertModel, config: DensifyingModelConfig, limit: int | None, o
     grown = limit_growth(g.mean_gradient(), config.densify_gradient, len(g), limit)
     large = torch.exp(g["scales"]).amax(dim=-1) > config.densify_size * model.camera_extent
     copies = g.clone(grown & ~large, optimizers.optimizers)
+    settle(copies)
     # Cloning appended rows: the split mask covers the old ones only.
     children = g.split(F.pad(grown & large, (0, copies)), optimizers.optimizers)
+    settle(children)
     return copies + children // 2
+
+
+def prune(model: ExpertModel, mask: Tensor, optimizers: Optimizers) -> int:
+    """Remove the Gaussians of ``mask [N]``, unless that is all of them. Returns how many were removed.
+
+    An expert without Gaussians can neither render nor recover: it keeps what there is rather than lose all.
+    """
+    return 0 if bool(mask.all()) else model.gaussians.remove(mask, optimizers.optimizers)

@@ -26,8 +26,14 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from moegs_ns.experts.base import ExpertModel
-from moegs_ns.experts.canonical import CanonicalModelConfig, canonical_cloud, canonical_tensors, deformed_splats
-from moegs_ns.experts.densification import grow
+from moegs_ns.experts.canonical import (
+    CanonicalModelConfig,
+    canonical_cloud,
+    canonical_tensors,
+    deformed_attributes,
+    deformed_splats,
+)
+from moegs_ns.experts.densification import grow, prune
 from moegs_ns.experts.fields.deformation import DeformationHeads
 from moegs_ns.experts.fields.embedding_smoothness import EmbeddingSmoothness
 from moegs_ns.experts.fields.temporal_table import TemporalTable, growing_points
@@ -70,10 +76,6 @@ class ED3DGSModelConfig(CanonicalModelConfig):
     """Steps in which the fine time embedding grows from the coarse one's number of control points to its own."""
     width: int = 128
     """Hidden width of the two deformation networks."""
-    deform_opacity: bool = True
-    """Whether opacities change with time."""
-    deform_color: bool = True
-    """Whether spherical harmonics change with time."""
     anneal_steps: int = 1000
     """Steps in which changes grow from nothing to their full size; 0 = full size from the start, for all attributes."""
     deform_from_step: int = 5000
@@ -130,11 +132,7 @@ class ED3DGSModel(ExpertModel):
             max(1, self.num_frames // frames) for frames in (config.coarse_frames, config.fine_frames)
         )
         self.time_table = TemporalTable(self.fine_points, config.time_embedding_size, config.time_embedding_std)
-        outputs = {"means": 3, "scales": 3, "quats": 4}
-        if config.deform_opacity:
-            outputs["opacities"] = 1
-        if config.deform_color:
-            outputs["sh"] = 3 * (config.sh_degree + 1) ** 2
+        outputs = deformed_attributes(config)
         self.coarse_network, self.fine_network = (
             DeformationHeads(
                 config.embedding_size, config.width, outputs, common=config.time_embedding_size, xavier=False
@@ -143,12 +141,8 @@ class ED3DGSModel(ExpertModel):
         )
         self.smoothness = EmbeddingSmoothness(config.smoothness_neighbors, config.smoothness_falloff)
         if config.time_offsets:
-            if "camera_names" not in self.metadata:
-                raise ValueError(
-                    "time offsets per camera need a data parser that names its cameras (n3v-data); set "
-                    "--pipeline.model.time-offsets False"
-                )
-            self.camera_time_offsets = Parameter(torch.zeros(len(self.metadata["camera_names"])))
+            names = self.camera_names("time offsets per camera", "--pipeline.model.time-offsets False")
+            self.camera_time_offsets = Parameter(torch.zeros(len(names)))
 
     def get_param_groups(self) -> dict[str, list[Parameter]]:
         """The Gaussian tensors, table and networks, and the cameras' time offsets."""
@@ -164,11 +158,6 @@ class ED3DGSModel(ExpertModel):
         return {"means": self.camera_extent, "network": self.camera_extent}
 
     # -- time ------------------------------------------------------------------------------------------------------
-
-    @property
-    def clock(self) -> float:
-        """Factor from the project's time, ``frame / (n_frames - 1)``, to the authors', ``frame / n_frames``."""
-        return (self.num_frames - 1) / self.num_frames
 
     def mean_time_offset(self) -> Tensor:
         """Scalar, on the authors' clock: the mean offset of the training cameras seen so far, without gradient."""
@@ -255,10 +244,7 @@ class ED3DGSModel(ExpertModel):
             return
         if iteration > config.densify_start and iteration % config.densify_interval == 0:
             changed = grow(self, config, config.max_gaussians, optimizers)
-            faint = torch.sigmoid(g["opacities"]) < config.prune_opacity
-            # An expert without Gaussians can neither render nor recover; keep what there is rather than lose all.
-            if not bool(faint.all()):
-                changed += g.remove(faint, optimizers.optimizers)
+            changed += prune(self, torch.sigmoid(g["opacities"]) < config.prune_opacity, optimizers)
             if changed:
                 self.smoothness.forget()
             g.reset_statistics()

@@ -18,8 +18,14 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from moegs_ns.experts.base import ExpertModel
-from moegs_ns.experts.canonical import CanonicalModelConfig, canonical_cloud, canonical_tensors, deformed_splats
-from moegs_ns.experts.densification import grow
+from moegs_ns.experts.canonical import (
+    CanonicalModelConfig,
+    canonical_cloud,
+    canonical_tensors,
+    deformed_attributes,
+    deformed_splats,
+)
+from moegs_ns.experts.densification import grow, prune
 from moegs_ns.experts.fields.deformation import DeformationHeads
 from moegs_ns.experts.fields.hexplane import HexPlane
 from moegs_ns.experts.seeds import SeedCloud
@@ -49,10 +55,6 @@ class FourDGaussiansModelConfig(CanonicalModelConfig):
     """Rows of the temporal planes. The authors' 150, of which their time range reads the upper half."""
     width: int = 128
     """Hidden width of the deformation network."""
-    deform_opacity: bool = True
-    """Whether the field changes opacities."""
-    deform_color: bool = True
-    """Whether the field changes spherical harmonics."""
     spatial_smoothness_weight: float = 2e-4
     """Weight of the spatial planes' second differences."""
     time_smoothness_weight: float = 5e-4
@@ -90,12 +92,7 @@ class FourDGaussiansModel(ExpertModel):
             config.grid_multipliers,
             config.time_resolution,
         )
-        outputs = {"means": 3, "scales": 3, "quats": 4}
-        if config.deform_opacity:
-            outputs["opacities"] = 1
-        if config.deform_color:
-            outputs["sh"] = 3 * (config.sh_degree + 1) ** 2
-        self.network = DeformationHeads(self.grid.feature_size, config.width, outputs)
+        self.network = DeformationHeads(self.grid.feature_size, config.width, deformed_attributes(config))
 
     def get_param_groups(self) -> dict[str, list[Parameter]]:
         """The Gaussian tensors, the grid and the network."""
@@ -132,16 +129,17 @@ class FourDGaussiansModel(ExpertModel):
         """Clone, split and (in large scenes) prune; at the end of the coarse stage start the optimizers afresh."""
         config = self.config
         fine = iteration > config.coarse_steps
-        stage_iteration = iteration - config.coarse_steps if fine else iteration
+        stage_start = config.coarse_steps if fine else 0
+        stage_iteration = iteration - stage_start
         if stage_iteration < config.densify_stop:
             if stage_iteration > config.densify_start and stage_iteration % config.densify_interval == 0:
                 if len(self.gaussians) < config.densify_limit:
                     self._densify(optimizers)
                 if len(self.gaussians) > config.prune_above:
                     faint = torch.sigmoid(self.gaussians["opacities"]) < config.prune_opacity
-                    self.gaussians.remove(faint, optimizers.optimizers)
+                    prune(self, faint, optimizers)
                 self.gaussians.reset_statistics()
-            if config.opacity_reset_interval and stage_iteration % config.opacity_reset_interval == 0:
+            if self.may_reset_opacity(iteration, config.opacity_reset_interval, stage_start):
                 self.gaussians.cap_opacity(0.01, optimizers.optimizers)
         if iteration == config.coarse_steps:
             for optimizer in optimizers.optimizers.values():

@@ -17,14 +17,13 @@ import torch.nn.functional as F
 from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor, nn
 
+from moegs_ns.experts.views import camera_index
 from moegs_ns.losses import ssim
 from moegs_ns.splats.camera import camera_position, viewmat_from_camera_to_world
 from moegs_ns.splats.rays import ray_image
 
 # The authors' numbers. Similarity below which a camera is a candidate, and below which it is still bad later on.
 _CANDIDATE_SSIM, _STILL_BAD_SSIM = 0.91, 0.88
-# Fewest steps between two events.
-_REST_STEPS = 100
 # A pixel counts above this quantile of the errors; a patch with more than this share of such pixels is kept.
 _ERROR_QUANTILE, _PATCH, _PATCH_SHARE = 0.6, 16, 0.85
 _BORDER = 0.1
@@ -39,15 +38,16 @@ class GuidedSampling(nn.Module):
         cameras: number of training cameras.
         chosen: at most this many of them, the worst, are sampled, each once; none where fewer qualify.
         depths: where points are put on a ray, as shares of the camera's farthest content.
+        rest: fewest steps between two cameras.
     """
 
     first_ssim: Tensor
     waiting: Tensor
     last_event: Tensor
 
-    def __init__(self, cameras: int, chosen: int, depths: Sequence[float]) -> None:
+    def __init__(self, cameras: int, chosen: int, depths: Sequence[float], rest: int) -> None:
         super().__init__()
-        self._chosen, self._depths = chosen, tuple(depths)
+        self._chosen, self._depths, self._rest = chosen, tuple(depths), rest
         self.register_buffer("first_ssim", torch.full((cameras,), torch.nan))
         self.register_buffer("waiting", torch.zeros(cameras, dtype=torch.bool))
         self.register_buffer("last_event", torch.zeros((), dtype=torch.int64))
@@ -70,15 +70,15 @@ class GuidedSampling(nn.Module):
         """
         views, self._views = self._views, []
         for camera, rendering, truth in views:
-            index = _camera_index(camera)
+            index = camera_index(camera)
             if bool(self.first_ssim[index].isnan()):
                 self.first_ssim[index] = ssim(rendering, truth)
                 self._choose()
         if not views:
             return None
         camera, rendering, truth = views[-1]  # as the authors: the last camera of a step only
-        index = _camera_index(camera)
-        rested = int(self.last_event) == 0 or iteration > int(self.last_event) + _REST_STEPS
+        index = camera_index(camera)
+        rested = int(self.last_event) == 0 or iteration > int(self.last_event) + self._rest
         if not (bool(self.waiting[index]) and rested and float(ssim(rendering, truth)) < _STILL_BAD_SSIM):
             return None
         rows, columns = worst_pixels(rendering, truth).nonzero(as_tuple=True)
@@ -104,10 +104,6 @@ class GuidedSampling(nn.Module):
         if len(candidates) >= self._chosen:
             order = self.first_ssim[candidates].argsort()
             self.waiting[candidates[order[: self._chosen]]] = True
-
-
-def _camera_index(camera: Cameras) -> int:
-    return int(camera.metadata["camera_index"].reshape(-1)[0])  # type: ignore[index]
 
 
 def worst_pixels(rendering: Tensor, truth: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from moegs_ns.splats.gaussian_set import GaussianSet
-from moegs_ns.splats.sh import sh_from_color
+from moegs_ns.splats.sh import joined_sh, sh_tensors
 
 HeadName = Literal["sh", "lite", "full"]
 DecoderOutput = Literal["sigmoid", "clamp"]
@@ -98,15 +98,15 @@ class SphericalHarmonicsHead(ColorHead):
 
     def __init__(self, degree: int) -> None:
         super().__init__()
-        self._rest = (degree + 1) ** 2 - 1
+        self._degree = degree
 
     def tensors(self, colors: Tensor, specular: bool = True) -> dict[str, Tensor]:
         """``sh_base [N,3]`` and ``sh_rest [N,B-1,3]``, the latter 0."""
-        return {"sh_base": sh_from_color(colors), "sh_rest": colors.new_zeros(len(colors), self._rest, 3)}
+        return sh_tensors(colors, self._degree)
 
     def splat_fields(self, gaussians: GaussianSet, offset: Tensor) -> dict[str, Tensor]:
         """``sh [N,B,3]``."""
-        return {"sh": torch.cat([gaussians["sh_base"][:, None, :], gaussians["sh_rest"]], dim=1)}
+        return {"sh": joined_sh(gaussians["sh_base"], gaussians["sh_rest"])}
 
 
 class FeatureHead(ColorHead):

@@ -26,21 +26,20 @@ from torch.nn import Parameter
 
 from moegs_ns.experts.base import ExpertModel
 from moegs_ns.experts.clips import ClippedModel
-from moegs_ns.experts.densification import DensifyingModelConfig
+from moegs_ns.experts.densification import DensifyingModelConfig, grow, prune
 from moegs_ns.experts.fields.polynomial import linear_rotation, polynomial_displacement
 from moegs_ns.experts.fields.temporal_rbf import temporal_rbf
 from moegs_ns.experts.guided_sampling import GuidedSampling
 from moegs_ns.experts.heads import DecoderOutput, HeadName, make_head
+from moegs_ns.experts.new_gaussians import new_gaussians
 from moegs_ns.experts.seeds import SeedCloud, seed_spacing, spread_over_time, thin_out, thin_out_later_times
 from moegs_ns.experts.turning import learning_rotation, settle_turning
 from moegs_ns.experts.views import ground_truth_image
-from moegs_ns.splats.density import limit_growth, outside_bounds
+from moegs_ns.splats.density import outside_bounds
 from moegs_ns.splats.neighbors import neighbor_rms_distance
 from moegs_ns.splats.splats import Splats
 
-_INITIAL_OPACITY = 0.1
 _LOG_SCALE_RANGE = (-10.0, 1.0)
-_MIN_Z_INTERVAL = 1000
 
 
 @dataclass
@@ -81,7 +80,9 @@ class STGModelConfig(DensifyingModelConfig):
     """Remove seed points whose world z is below this; none by default. In a scene's own units: for presets of one
     benchmark only, as all options down to turning_opacity."""
     min_z_start: int = 0
-    """At this step, and every thousand steps after it, also remove Gaussians below min_z; 0 = never."""
+    """From this step on, also remove Gaussians below min_z now and then; 0 = never."""
+    min_z_interval: int = 1000
+    """Steps between two such removals."""
     turning_start: int = 0
     """At this step it is settled which Gaussians turn: the fast, middle-sized and opaque ones keep their rate of
     rotation and learn it alone, all others lose theirs and learn their rotation alone; 0 = never."""
@@ -93,6 +94,16 @@ class STGModelConfig(DensifyingModelConfig):
     """Gaussians turn whose largest scale is between these (world units); none = any."""
     turning_opacity: float = 0.7
     """Gaussians turn whose opacity is above this."""
+    guided_start: int = 0
+    """From this step on the training cameras that are reproduced worst are looked for, and where they stay bad new
+    Gaussians are put on their rays (guided sampling); 0 = never, as in the authors' configurations. Theirs would be
+    1600."""
+    guided_cameras: int = 2
+    """How many cameras guided sampling takes, each once."""
+    guided_interval: int = 100
+    """Fewest steps between two cameras guided sampling takes."""
+    guided_depths: tuple[float, ...] = (0.7, 7.5)
+    """Depths at which guided sampling puts Gaussians on a ray, as shares of the farthest seed points' depth."""
 
     def setup(self, **kwargs: Any) -> ExpertModel:
         """The model, or one of several clips."""
@@ -100,15 +111,6 @@ class STGModelConfig(DensifyingModelConfig):
         if self.clip_frames is None or self.clip_frames >= frames:
             return super().setup(**kwargs)
         return ClippedModel(self, **kwargs)
-
-    guided_start: int = 0
-    """From this step on the training cameras that are reproduced worst are looked for, and where they stay bad new
-    Gaussians are put on their rays (guided sampling); 0 = never, as in the authors' configurations. Theirs would be
-    1600."""
-    guided_cameras: int = 2
-    """How many cameras guided sampling takes, each once."""
-    guided_depths: tuple[float, ...] = (0.7, 7.5)
-    """Depths at which guided sampling puts Gaussians on a ray, as shares of the farthest seed points' depth."""
 
 
 class STGModel(ExpertModel):
@@ -124,13 +126,8 @@ class STGModel(ExpertModel):
         config = self.config
         self.guide: GuidedSampling | None = None
         if config.guided_start:
-            names = self.metadata.get("camera_names")
-            if names is None:
-                raise ValueError(
-                    "guided sampling needs a data parser that names its cameras (n3v-data); set "
-                    "--pipeline.model.guided-start 0"
-                )
-            self.guide = GuidedSampling(len(names), config.guided_cameras, config.guided_depths)
+            names = self.camera_names("guided sampling", "--pipeline.model.guided-start 0")
+            self.guide = GuidedSampling(len(names), config.guided_cameras, config.guided_depths, config.guided_interval)
 
     def get_param_groups(self) -> dict[str, list[Parameter]]:
         """The Gaussian tensors, and the full head's decoder."""
@@ -172,11 +169,6 @@ class STGModel(ExpertModel):
             )
         parts = thin_out(untimed, kept[0]), thin_out(timed, kept[1])
         return SeedCloud(*(torch.cat([getattr(p, name) for p in parts]) for name in ("points", "colors", "times")))
-
-    @property
-    def clock(self) -> float:
-        """Factor from the project's time, ``frame / (n_frames - 1)``, to STG's own, ``frame / n_frames`` in [0, 1)."""
-        return (self.num_frames - 1) / self.num_frames
 
     @property
     def turning_is_settled(self) -> bool:
@@ -252,12 +244,12 @@ class STGModel(ExpertModel):
                 if rounds_before < config.densify_rounds:
                     self._densify(optimizers)
                 elif iteration < config.prune_stop:
-                    self._prune(torch.sigmoid(self.gaussians["opacities"]) < config.prune_opacity, optimizers)
+                    prune(self, torch.sigmoid(self.gaussians["opacities"]) < config.prune_opacity, optimizers)
                 self.gaussians.reset_statistics()
             if self.may_reset_opacity(iteration, config.opacity_reset_interval):
                 self.gaussians.cap_opacity(0.01, optimizers.optimizers)
         if config.bounds_prune_step and iteration == config.bounds_prune_step:
-            self._prune(outside_bounds(self.gaussians["means"], self.seed_bounds), optimizers)
+            prune(self, outside_bounds(self.gaussians["means"], self.seed_bounds), optimizers)
         self._follow_benchmark(iteration, optimizers)
         if self.guide is not None:
             self._add_guided(iteration, optimizers)
@@ -266,26 +258,11 @@ class STGModel(ExpertModel):
         """What the authors do on Neural 3D Video only, in that benchmark's world units; off but in its presets."""
         config, g = self.config, self.gaussians
         since = iteration - config.min_z_start
-        if config.min_z is not None and config.min_z_start and since >= 0 and since % _MIN_Z_INTERVAL == 0:
-            self._prune(g["means"][:, 2] < config.min_z, optimizers)
+        if config.min_z is not None and config.min_z_start and since >= 0 and since % config.min_z_interval == 0:
+            prune(self, g["means"][:, 2] < config.min_z, optimizers)
         if iteration == config.turning_start:
             limits = config.turning_speed, config.turning_sizes, config.turning_opacity
             settle_turning(g, optimizers.optimizers, *limits)
-
-    def _prune(self, mask: Tensor, optimizers: Optimizers) -> None:
-        # An expert without Gaussians can neither render nor recover; keep what there is rather than lose all.
-        if not bool(mask.all()):
-            self.gaussians.remove(mask, optimizers.optimizers)
-
-    def _densify(self, optimizers: Optimizers) -> None:
-        g = self.gaussians
-        grown = limit_growth(g.mean_gradient(), self.config.densify_gradient, len(g), self.config.max_gaussians)
-        large = torch.exp(g["scales"]).amax(dim=-1) > self.config.densify_size * self.camera_extent
-        copies = g.clone(grown & ~large, optimizers.optimizers)
-        self._scatter_in_time(copies)
-        # Cloning appended rows: the split mask covers the old ones only.
-        split_mask = F.pad(grown & large, (0, copies))
-        self._scatter_in_time(g.split(split_mask, optimizers.optimizers))
 
     def _add_guided(self, iteration: int, optimizers: Optimizers) -> None:
         """Add what guided sampling proposes, at random times, as far as there is room."""
@@ -306,6 +283,9 @@ class STGModel(ExpertModel):
         rows = _still_gaussians(points, spacing, torch.rand(count), log_time_scales)
         self.gaussians.append({**rows, **self.head.tensors(colors, specular=False)}, optimizers.optimizers)
 
+    def _densify(self, optimizers: Optimizers) -> None:
+        grow(self, self.config, self.config.max_gaussians, optimizers, self._scatter_in_time)
+
     def _scatter_in_time(self, count: int) -> None:
         """Give the last ``count`` Gaussians new temporal centres, uniform over the clip."""
         if count:
@@ -313,7 +293,7 @@ class STGModel(ExpertModel):
 
 
 def _still_gaussians(points: Tensor, spacing: Tensor, centers: Tensor, log_time_scales: Tensor) -> dict[str, Tensor]:
-    """Raw tensors, but for colour, of Gaussians that do not move: round, upright, opacity 0.1.
+    """Raw tensors, but for colour, of new Gaussians that do not move.
 
     Args:
         points: ``[N,3]`` world units.
@@ -323,12 +303,9 @@ def _still_gaussians(points: Tensor, spacing: Tensor, centers: Tensor, log_time_
     """
     count, device = len(points), points.device
     return {
-        "means": points,
+        **new_gaussians(points, spacing.clamp_min(1e-20).log().clamp(*_LOG_SCALE_RANGE)),
         "motion": torch.zeros(count, 9, device=device),
         "time_center": centers.to(device),
         "time_log_scale": log_time_scales.to(device),
-        "quats": torch.tensor([1.0, 0.0, 0.0, 0.0], device=device).repeat(count, 1),
         "rotation_rate": torch.zeros(count, 4, device=device),
-        "scales": spacing.clamp_min(1e-20).log().clamp(*_LOG_SCALE_RANGE)[:, None].repeat(1, 3),
-        "opacities": torch.logit(torch.full((count,), _INITIAL_OPACITY, device=device)),
     }

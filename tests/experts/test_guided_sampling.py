@@ -129,7 +129,7 @@ def similar(truth: Tensor, noise: float) -> Tensor:
     ],
 )
 def test_the_two_worst_cameras_are_chosen_once_all_were_seen(noises: tuple[float, ...], chosen: list[bool]) -> None:
-    guide, seeds = GuidedSampling(3, 2, (1.0,)), torch.zeros(1, 3)
+    guide, seeds = GuidedSampling(3, 2, (1.0,), rest=100), torch.zeros(1, 3)
     truth = torch.rand(HEIGHT, WIDTH, 3, generator=torch.Generator().manual_seed(0))
     order = [0, 1, 1, 2]
     for step, index in enumerate(order):
@@ -147,7 +147,7 @@ def test_the_two_worst_cameras_are_chosen_once_all_were_seen(noises: tuple[float
 def test_events_need_the_last_camera_a_bad_picture_and_some_rest() -> None:
     truth, without = scene()
     bad = similar(without, 0.2)
-    guide, seeds = GuidedSampling(3, 2, (1.0, 2.0)), torch.tensor([[0.0, 0, -3]])
+    guide, seeds = GuidedSampling(3, 2, (1.0, 2.0), rest=100), torch.tensor([[0.0, 0, -3]])
     for index in range(3):
         guide.see(view(index), similar(truth, 0.0) if index == 2 else bad, truth)
     assert guide.sample(7, seeds) is None  # camera 2, the last, is good
@@ -304,7 +304,7 @@ def test_an_expert_that_used_it_is_rebuilt_without_its_data(near_things: Build) 
 def test_off_by_default_and_impossible_without_named_cameras(stg: Build) -> None:
     model = stg()
     assert model.guide is None and not any(name.startswith("guide") for name in model.state_dict())
-    with pytest.raises(ValueError, match="guided sampling needs a data parser that names its cameras"):
+    with pytest.raises(ValueError, match="guided sampling: expected a data parser that names its cameras"):
         expert_family("stg").config(guided_start=3).setup(
             scene_box=model.scene_box, num_train_data=1, seed_points=model.seed_points, metadata={"num_frames": 5}
         )

@@ -76,7 +76,7 @@ def test_unknown_names_are_refused() -> None:
 #: Option names that speak of steps; each must either follow the length of a run or be known not to.
 SPEAKS_OF_STEPS = re.compile(r"_(steps?|start|stop|rounds|interval|until|iterations?)$")
 NOT_A_MOMENT = {
-    *("densify_interval", "opacity_reset_interval"),
+    *("densify_interval", "opacity_reset_interval", "min_z_interval", "guided_interval"),
     *("periodic_ssim_interval", "periodic_ssim_steps", "hold_interval", "hold_steps", "smoothness_interval"),
 }
 

@@ -117,7 +117,7 @@ def test_density_schedule(stg, monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[tuple[str, int]] = []
     now = 0
     monkeypatch.setattr(model, "_densify", lambda optimizers: done.append(("densify", now)))
-    monkeypatch.setattr(model, "_prune", lambda mask, optimizers: done.append(("prune", now)))
+    monkeypatch.setattr("moegs_ns.experts.stg.prune", lambda model, mask, optimizers: done.append(("prune", now)))
     monkeypatch.setattr(model.gaussians, "cap_opacity", lambda *a: done.append(("reset", now)))
     optimizers = make_optimizers(model)
     for now in range(1, 201):
