@@ -49,10 +49,10 @@ def test_the_command_is_installed(project_root: Path) -> None:
     ("arguments", "message"),
     [
         (["train", "nowhere"], "expected a folder with the scene at nowhere, found none"),
-        (["train", ".", "--experts", "stg", "gan"], "unknown experts gan; known: 4dgaussians, stg"),
+        (["train", ".", "--experts", "stg", "gan"], "unknown experts gan; known: 4dgaussians, ed3dgs, stg"),
         (["train", ".", "--experts", "stg", "--num-experts", "2"], "expected one of --experts and --num-experts"),
         (["train", ".", "--num-experts", "5"], "expected --num-experts 2, 3 or 4"),
-        (["train", ".", "--preset", "slow"], "unknown preset 'slow'; known: demo, quick"),
+        (["train", ".", "--preset", "slow"], "unknown preset 'slow'; known: budget-10, budget-20, budget-50, demo, paper, quick"),
         (["report", "nowhere"], "expected the run record nowhere, found none"),
         (["report"], "expected run folders to report on, found none"),
         (["render", "nowhere"], "expected the run record nowhere, found none"),
@@ -96,8 +96,8 @@ def test_planning_shows_command_lines_and_touches_nothing(
 
 def test_presets_and_experts_have_defaults(sample_scene: Path, capfd: pytest.CaptureFixture[str]) -> None:
     _, shown, _ = moegs(["train", sample_scene, "--plan"], capfd)
-    assert "outputs/mixed/moegs-router/quick-seed42-stg+4dgaussians" not in shown
-    assert "--timestamp quick-seed42-stg+4dgaussians" in shown
+    assert "outputs/mixed/moegs-router/quick-seed42-stg+ed3dgs+4dgaussians" not in shown
+    assert "--timestamp quick-seed42-stg+ed3dgs+4dgaussians" in shown
     _, shown, _ = moegs(["train", sample_scene, "--plan", "--preset", "paper"], capfd)
     assert "--timestamp paper-seed42 " in shown and "--max-num-iterations" not in shown
 
