@@ -4,6 +4,7 @@ An expert family adds its parameters (:meth:`ExpertModel.initial_tensors`), its 
 and its density rules (:meth:`ExpertModel.control_density`); rendering, loss, step bookkeeping and loading live here.
 """
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -64,6 +65,9 @@ class ExpertModelConfig(ModelConfig):
     max_seeds: int | None = None
     """Larger seed clouds are thinned out to this many points, which leaves room to grow; points without a time go
     first, because those with one are what moves."""
+    max_scale: float | None = None
+    """No Gaussian's standard deviations grow beyond this share of the camera extent. Giants far outside the view are
+    projected wrongly, and lie like fog over the camera nothing was trained on. Default: no limit, as in the papers."""
     camera_gains: bool = False
     """Learn one gain per training camera and colour channel, for rigs whose cameras differ in exposure. Their geometric
     mean is 1; they act in training only, every other picture is rendered without."""
@@ -209,6 +213,8 @@ class ExpertModel(Model):
         self._step_splats = None
         self._collect_statistics()
         self.control_density(iteration, optimizers)
+        if self.config.max_scale is not None:
+            self.gaussians.params["scales"].clamp_(max=math.log(self.config.max_scale * self.camera_extent))
         self.training_step.fill_(iteration)
         # Density control replaces Parameters; nerfstudio keeps a second list of them (for gradient clipping).
         for name, parameter in self.gaussians.params.items():
