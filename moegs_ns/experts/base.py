@@ -116,6 +116,10 @@ class ExpertModel(Model):
         near, far = self.config.near, self.config.far
         self.near = _NEAR_MARGIN * float(self.metadata.get("near", 0.05)) if near is None else near
         self.far = _FAR_MARGIN * float(self.metadata.get("far", 1e9)) if far is None else far
+        if self.config.max_scale is not None and not self.config.max_scale > 0:
+            raise ValueError(
+                f"expected --pipeline.model.max-scale above 0, found {self.config.max_scale}; leave it out for no limit"
+            )
         seeds = seed_cloud(self.seed_points, self.metadata)
         if self.config.max_seeds is not None:
             seeds = thin_out(seeds, self.config.max_seeds)

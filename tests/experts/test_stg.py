@@ -92,6 +92,8 @@ def test_no_gaussian_outgrows_the_largest_scale(stg, camera) -> None:
     assert held.gaussians["scales"].detach().exp().amax(dim=1)[3] == pytest.approx(limit)
     small = largest < limit
     assert small.any() and torch.equal(held.gaussians["scales"][small], free.gaussians["scales"][small])
+    with pytest.raises(ValueError, match="max-scale above 0, found 0"):
+        stg(max_scale=0.0)
 
 
 def test_initial_picture_has_the_seeds_colour(stg, camera) -> None:
