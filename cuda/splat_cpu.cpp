@@ -6,7 +6,10 @@
 #include "cpu_composite_backward.h"
 #include "cpu_composite_forward.h"
 #include "cpu_binning.h"
+#include "cpu_colors.h"
+#include "cpu_differences.h"
 #include "cpu_projection.h"
+#include "cpu_ssim.h"
 
 using namespace moegs;
 
@@ -38,6 +41,12 @@ constexpr BackwardTile kBackward[][3] = {
     MOEGS_BACKWARD(5), MOEGS_BACKWARD(6), MOEGS_BACKWARD(7), MOEGS_BACKWARD(8),
 };
 static_assert(sizeof(kForward) / sizeof(kForward[0]) == kMaxStaticChannels + 1, "one loop per static channel count");
+
+using ShForward = void (*)(const float *, const float *, int, int, float *);
+constexpr ShForward kShForward[] = {sh_forward_lanes<0>, sh_forward_lanes<1>, sh_forward_lanes<2>, sh_forward_lanes<3>};
+using ShBackward = void (*)(const float *, const float *, int, int, float *);
+constexpr ShBackward kShBackward[] = {sh_backward_lanes<0>, sh_backward_lanes<1>, sh_backward_lanes<2>,
+                                      sh_backward_lanes<3>};
 
 int specialisation(int channels) { return channels <= kMaxStaticChannels ? channels : 0; }
 
@@ -151,5 +160,67 @@ int32_t moegs_composite_backward(const moegs_frame *frame, int32_t threads, cons
 int64_t moegs_frame_intersections(const moegs_frame *frame) { return frame->num_entries; }
 
 void moegs_frame_free(moegs_frame *frame) { delete frame; }
+
+int32_t moegs_sh_forward(int64_t count, int32_t degree, int32_t bases, const float *directions, const float *sh,
+                         int32_t threads, float *colors) {
+    on_ranges((count + kLanes - 1) / kLanes, threads, [&](int, int64_t begin, int64_t end) {
+        for (int64_t i = begin * kLanes; i < std::min(count, end * kLanes); i += kLanes)
+            kShForward[degree](directions + 3 * i, sh + 3 * bases * i, bases, int(std::min<int64_t>(kLanes, count - i)),
+                               colors + 3 * i);
+    });
+    return MOEGS_OK;
+}
+
+int32_t moegs_sh_backward(int64_t count, int32_t degree, int32_t bases, const float *directions, const float *v_colors,
+                          int32_t threads, float *v_sh) {
+    on_ranges((count + kLanes - 1) / kLanes, threads, [&](int, int64_t begin, int64_t end) {
+        for (int64_t i = begin * kLanes; i < std::min(count, end * kLanes); i += kLanes)
+            kShBackward[degree](directions + 3 * i, v_colors + 3 * i, bases,
+                                int(std::min<int64_t>(kLanes, count - i)), v_sh + 3 * bases * i);
+    });
+    return MOEGS_OK;
+}
+
+int32_t moegs_ssim_forward(int32_t height, int32_t width, int32_t channels, const float *x, const float *y,
+                           int32_t threads, float *map, float *partials) {
+    return guarded([&]() -> int32_t {
+        const SsimImages images{height, int64_t(width) * channels, channels, x, y};
+        on_ranges(height, threads, [&](int, int64_t begin, int64_t end) {
+            ssim_forward_rows(images, begin, end, map, partials);
+        });
+        return MOEGS_OK;
+    });
+}
+
+int32_t moegs_ssim_backward(int32_t height, int32_t width, int32_t channels, const float *x, const float *y,
+                            const float *partials, const float *v_map, int32_t threads, float *v_x) {
+    return guarded([&]() -> int32_t {
+        const SsimImages images{height, int64_t(width) * channels, channels, x, y};
+        on_ranges(height, threads, [&](int, int64_t begin, int64_t end) {
+            ssim_backward_rows(images, partials, v_map, begin, end, v_x);
+        });
+        return MOEGS_OK;
+    });
+}
+
+int32_t moegs_mean_difference(int64_t count, int32_t neighbors, int32_t size, const float *rows, const int64_t *index,
+                              const float *weight, const int64_t *order, const int64_t *starts, int32_t threads,
+                              float *mean, float *v_rows) {
+    return guarded([&]() -> int32_t {
+        const DifferenceGraph graph{count, neighbors, index, weight, order, starts};
+        const int64_t edges = count * neighbors;
+        Array<float> node_sums{size_t(count)}, factors{size_t(edges)};
+        on_ranges(count, threads, [&](int, int64_t begin, int64_t end) {
+            outgoing_differences(graph, rows, size, begin, end, node_sums.data(), factors.data(), v_rows);
+        });
+        on_ranges(count, threads, [&](int, int64_t begin, int64_t end) {
+            incoming_differences(graph, rows, size, factors.data(), float(1.0 / double(edges)), begin, end, v_rows);
+        });
+        double total = 0.0;
+        for (int64_t i = 0; i < count; ++i) total += double(node_sums[size_t(i)]);
+        *mean = float(total / double(edges));
+        return MOEGS_OK;
+    });
+}
 
 }  // extern "C"

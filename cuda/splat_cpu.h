@@ -1,4 +1,5 @@
-// C interface of the CPU splatting kernels: projection, binning and compositing of 3D Gaussians, forward and backward.
+// C interface of the CPU kernels: projection, binning and compositing of 3D Gaussians, their colours, and what losses
+// of a training step cost most, each forward and backward.
 //
 // Every array is dense, row-major, float32 (or int32 where said) and owned by the caller. No function keeps a pointer
 // to a caller's array after it returns. All functions may be called from several threads at once. Conventions follow
@@ -14,7 +15,7 @@ extern "C" {
 #endif
 
 // Raised whenever a signature below changes, so that a caller can refuse a library it does not know.
-#define MOEGS_SPLAT_ABI 1
+#define MOEGS_SPLAT_ABI 2
 
 enum {
     MOEGS_OK = 0,
@@ -70,6 +71,27 @@ int32_t moegs_composite_backward(const moegs_frame *frame, int32_t threads, cons
 
 int64_t moegs_frame_intersections(const moegs_frame *frame);  // number of (Gaussian, tile) pairs
 void moegs_frame_free(moegs_frame *frame);
+
+// Spherical harmonics in the directions [N,3] (any length above zero), degree 0 to 3, sh [N,bases,3] with bases >=
+// (degree + 1)^2. Backward writes all of v_sh, zeros beyond the degree.
+int32_t moegs_sh_forward(int64_t count, int32_t degree, int32_t bases, const float *directions, const float *sh,
+                         int32_t threads, float *colors /*[N,3]*/);
+int32_t moegs_sh_backward(int64_t count, int32_t degree, int32_t bases, const float *directions,
+                          const float *v_colors /*[N,3]*/, int32_t threads, float *v_sh);
+
+// Structural similarity per pixel and channel of x and y [H,W,C] (window 11, sigma 1.5, range 1, zeros outside).
+// partials [3,H,W,C] may be null; backward, which gives the gradient with respect to x only, needs it.
+int32_t moegs_ssim_forward(int32_t height, int32_t width, int32_t channels, const float *x, const float *y,
+                           int32_t threads, float *map /*[H,W,C]*/, float *partials);
+int32_t moegs_ssim_backward(int32_t height, int32_t width, int32_t channels, const float *x, const float *y,
+                            const float *partials, const float *v_map, int32_t threads, float *v_x);
+
+// Mean over all edges of sqrt(weight |z_i - z_j|^2 + 1e-20) and its gradient with respect to the rows z [N,S]. Node i
+// has edges to index[i, :]; order [N*k] are the edges sorted by the node they lead to, starts [N] where each node's
+// begin.
+int32_t moegs_mean_difference(int64_t count, int32_t neighbors, int32_t size, const float *rows,
+                              const int64_t *index /*[N,k]*/, const float *weight /*[N,k]*/, const int64_t *order,
+                              const int64_t *starts, int32_t threads, float *mean /*[1]*/, float *v_rows /*[N,S]*/);
 
 #ifdef __cplusplus
 }

@@ -11,6 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from moegs_ns.splats.native_ssim import ssim_map_native
+from moegs_ns.splats.rasterize import takes_native
+
 _WINDOW_SIZE = 11
 _WINDOW_SIGMA = 1.5
 # Stabilisers of Wang et al. 2004 for a data range of 1.
@@ -37,15 +40,15 @@ def _blur(stack: Tensor) -> Tensor:
     return F.conv2d(stack, columns, padding=(half, 0), groups=channels)
 
 
-def ssim(prediction: Tensor, target: Tensor) -> Tensor:
-    """Mean structural similarity of two images (Wang et al. 2004; Gaussian window 11, sigma 1.5, data range 1).
+def ssim_map(prediction: Tensor, target: Tensor) -> Tensor:
+    """Structural similarity per pixel and channel (Wang et al. 2004; Gaussian window 11, sigma 1.5, data range 1).
 
     Args:
         prediction: ``[H,W,C]``, differentiable.
         target: ``[H,W,C]``, same shape.
 
     Returns:
-        Scalar in [-1, 1]; 1 for equal images.
+        ``[H,W,C]`` in [-1, 1]; 1 where the images are equal all over the window.
 
     Raises:
         ValueError: the shapes differ.
@@ -54,6 +57,13 @@ def ssim(prediction: Tensor, target: Tensor) -> Tensor:
         raise ValueError(
             f"expected two images of equal shape [H,W,C], found {tuple(prediction.shape)} and {tuple(target.shape)}"
         )
+    if takes_native(prediction, target) and not (target.requires_grad and torch.is_grad_enabled()):
+        return ssim_map_native(prediction, target)
+    return ssim_map_torch(prediction, target)
+
+
+def ssim_map_torch(prediction: Tensor, target: Tensor) -> Tensor:
+    """The twin of the compiled kernel; see `ssim_map`. Takes every floating dtype and device."""
     x = prediction.permute(2, 0, 1)[None]
     y = target.permute(2, 0, 1)[None]
     mean_x, mean_y, square_x, square_y, product = _blur(torch.cat([x, y, x * x, y * y, x * y], dim=1)).chunk(5, dim=1)
@@ -61,7 +71,16 @@ def ssim(prediction: Tensor, target: Tensor) -> Tensor:
     covariance = product - mean_x * mean_y
     numerator = (2 * mean_x * mean_y + _C1) * (2 * covariance + _C2)
     denominator = (mean_x * mean_x + mean_y * mean_y + _C1) * (variance_sum + _C2)
-    return (numerator / denominator).mean()
+    return (numerator / denominator)[0].permute(1, 2, 0)
+
+
+def ssim(prediction: Tensor, target: Tensor) -> Tensor:
+    """Mean of `ssim_map`: a scalar in [-1, 1]; 1 for equal images.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    return ssim_map(prediction, target).mean()
 
 
 def photometric_loss(prediction: Tensor, target: Tensor, ssim_weight: float) -> Tensor:

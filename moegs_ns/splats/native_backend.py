@@ -1,34 +1,29 @@
-"""The CPU backend: the compiled kernels of ``cuda/`` behind torch's autograd.
+"""The CPU backend: the compiled kernels of ``cuda/`` that project and composite, behind torch's autograd.
 
-Called through ctypes over data pointers, so one library serves every torch and Python. ctypes releases the
-interpreter lock, and a call keeps its state in its own ``moegs_frame``: a viewer and a trainer may render at once.
-Calls use ``torch.get_num_threads()`` threads. As with torch itself, a forked process whose parent has used OpenMP must
-stay with one thread, which is what torch gives its data loader's workers.
+A call keeps its state in its own ``moegs_frame``: a viewer and a trainer may render at once.
 """
 
 from __future__ import annotations
 
 import ctypes
-import os
-import threading
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from moegs_ns.splats.native_build import NativeBuildError, ensure_library
+from moegs_ns.splats.native_library import (
+    available,
+    build_info,
+    call,
+    dense,
+    loaded_library,
+    pointers,
+    release_frame,
+    unavailable_reason,
+)
 from moegs_ns.splats.projection import Projected, ProjectionSettings
 
 __all__ = ["available", "build_info", "composite", "count_intersections", "project", "unavailable_reason"]
-
-_ABI = 1
-_PARALLEL = {0: "serial", 1: "threads", 2: "openmp"}
-_ERRORS = {
-    1: "expected expert ids in [0, num_experts), found one outside; check expert_ids",
-    2: "out of memory",
-    3: "the image or the number of (Gaussian, tile) pairs is too large; render a smaller image or fewer Gaussians",
-}
-_OVERRIDE = "MOEGS_NATIVE_LIBRARY"  # path of a library built elsewhere, used instead of compiling
 
 
 class _Camera(ctypes.Structure):
@@ -47,40 +42,6 @@ class _Camera(ctypes.Structure):
     )
 
 
-class _Loaded:
-    """The library and where it came from; loaded once per process."""
-
-    lock = threading.Lock()
-    library: ctypes.CDLL | None = None
-    info: dict[str, Any] | None = None
-    failure: str | None = None
-
-
-def available() -> bool:
-    """Whether the kernels run here. The first call compiles them when they are not in the cache yet."""
-    return unavailable_reason() is None
-
-
-def unavailable_reason() -> str | None:
-    """None when the kernels run here, else why they do not, in words for the user."""
-    try:
-        _library()
-    except NativeBuildError as error:
-        return str(error)
-    return None
-
-
-def build_info() -> dict[str, Any]:
-    """Plain data on the library in use: path, compiler, flags, vector width in floats, kind of parallelism.
-
-    Raises:
-        NativeBuildError: the kernels are not available.
-    """
-    _library()
-    assert _Loaded.info is not None
-    return dict(_Loaded.info)
-
-
 def project(
     means: Tensor,
     quats: Tensor,
@@ -97,8 +58,8 @@ def project(
         ValueError: a tensor is not float32 on the CPU or has the wrong shape, or the camera requires a gradient.
     """
     count = means.shape[0]
-    means, quats = _dense("means", means, count, 3), _dense("quats", quats, count, 4)
-    scales = _dense("scales", scales, count, 3)
+    means, quats = dense("means", means, count, 3), dense("quats", quats, count, 4)
+    scales = dense("scales", scales, count, 3)
     if torch.is_grad_enabled() and (viewmat.requires_grad or K.requires_grad):
         raise ValueError(
             "native rasterizer: expected a fixed camera, found a viewmat or K that requires a gradient; use the "
@@ -151,9 +112,9 @@ def composite(
             f"native rasterizer: expected at least one pixel and one expert, found {width}x{height} and {num_experts}"
         )
     order = (
-        _dense("depths", depths.detach(), count),
-        _dense("radii", radii, count, dtype=torch.int32),
-        _dense("expert_ids", expert_ids.to(torch.int32), count, dtype=torch.int32) if num_experts > 1 else None,
+        dense("depths", depths.detach(), count),
+        dense("radii", radii, count, dtype=torch.int32),
+        dense("expert_ids", expert_ids.to(torch.int32), count, dtype=torch.int32) if num_experts > 1 else None,
     )
     return _Composite.apply(means2d, conics, opacities, channels, order, (num_experts, width, height), absgrad)
 
@@ -167,7 +128,7 @@ def count_intersections(images: Tensor) -> int:
     frame = getattr(images.grad_fn, "frame", None)
     if frame is None:
         raise ValueError("count_intersections: expected images straight from composite() with gradients enabled")
-    return int(_library().moegs_frame_intersections(frame.pointer))
+    return int(loaded_library().moegs_frame_intersections(frame.pointer))
 
 
 class _Project(torch.autograd.Function):
@@ -176,13 +137,13 @@ class _Project(torch.autograd.Function):
         count = means.shape[0]
         means2d, depths, conics = means.new_empty(count, 2), means.new_empty(count), means.new_empty(count, 3)
         compensations, radii = means.new_empty(count), means.new_empty(count, dtype=torch.int32)
-        _call(
+        call(
             "moegs_project_forward",
             ctypes.c_int64(count),
-            *_pointers(means, quats, scales),
+            *pointers(means, quats, scales),
             ctypes.byref(camera),
             ctypes.c_int32(torch.get_num_threads()),
-            *_pointers(means2d, depths, conics, compensations, radii),
+            *pointers(means2d, depths, conics, compensations, radii),
         )
         ctx.camera = camera
         ctx.save_for_backward(means, quats, scales, radii)
@@ -196,13 +157,13 @@ class _Project(torch.autograd.Function):
         means, quats, scales, radii = ctx.saved_tensors
         kept = [None if gradient is None else gradient.contiguous() for gradient in upstream[:4]]
         gradients = [torch.empty_like(tensor) for tensor in (means, quats, scales)]
-        _call(
+        call(
             "moegs_project_backward",
             ctypes.c_int64(means.shape[0]),
-            *_pointers(means, quats, scales),
+            *pointers(means, quats, scales),
             ctypes.byref(ctx.camera),
             ctypes.c_int32(torch.get_num_threads()),
-            *_pointers(radii, *kept, *gradients),
+            *pointers(radii, *kept, *gradients),
         )
         return (*gradients, None)
 
@@ -222,22 +183,22 @@ class _Composite(torch.autograd.Function):
         count, width_of_channels = channels.shape
         num_experts, width, height = size
         inputs = (
-            _dense("means2d", means2d, count, 2),
-            _dense("conics", conics, count, 3),
-            _dense("opacities", opacities, count),
-            _dense("channels", channels, count, width_of_channels),
+            dense("means2d", means2d, count, 2),
+            dense("conics", conics, count, 3),
+            dense("opacities", opacities, count),
+            dense("channels", channels, count, width_of_channels),
         )
         images = channels.new_empty(num_experts, height, width, width_of_channels)
         alphas = channels.new_empty(num_experts, height, width)
         keep = any(ctx.needs_input_grad)
         frame = _Frame()
-        _call(
+        call(
             "moegs_composite_forward",
             ctypes.c_int64(count),
             *(ctypes.c_int32(value) for value in (width_of_channels, num_experts, width, height)),
-            *_pointers(*inputs, *order),
+            *pointers(*inputs, *order),
             ctypes.c_int32(torch.get_num_threads()),
-            *_pointers(images, alphas),
+            *pointers(images, alphas),
             ctypes.byref(frame.pointer) if keep else None,
         )
         ctx.frame = frame
@@ -268,12 +229,12 @@ class _Composite(torch.autograd.Function):
         )
         # Held by a name until the call returns: the kernel reads raw addresses, which keep no copy alive.
         upstream = [None if gradient is None else gradient.contiguous() for gradient in (v_images, v_alphas)]
-        _call(
+        call(
             "moegs_composite_backward",
             ctx.frame.pointer,
             ctypes.c_int32(torch.get_num_threads()),
-            *_pointers(*upstream),
-            *_pointers(*gradients),
+            *pointers(*upstream),
+            *pointers(*gradients),
         )
         if absgrad:
             means2d.absgrad = gradients[4]
@@ -288,76 +249,5 @@ class _Frame:
         self.pointer = ctypes.c_void_p()
 
     def __del__(self) -> None:
-        if self.pointer and _Loaded is not None and _Loaded.library is not None:  # gone when the interpreter ends
-            _Loaded.library.moegs_frame_free(self.pointer)
-
-
-def _dense(name: str, tensor: Tensor, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """The tensor, contiguous; raises ValueError when its dtype, device or shape is not what the kernels read."""
-    if tensor.dtype != dtype or tensor.device.type != "cpu":
-        raise ValueError(
-            f"native rasterizer: expected {name} as {dtype} on the CPU, found {tensor.dtype} on '{tensor.device}'; "
-            "convert it, or use the backend 'torch', which takes every floating dtype and device"
-        )
-    if tuple(tensor.shape) != shape:
-        raise ValueError(f"native rasterizer: expected {name} of shape {list(shape)}, found {list(tensor.shape)}")
-    return tensor.contiguous()
-
-
-def _pointers(*tensors: Tensor | None) -> list[ctypes.c_void_p]:
-    return [ctypes.c_void_p(None if tensor is None else tensor.data_ptr()) for tensor in tensors]
-
-
-def _call(function: str, *arguments: Any) -> None:
-    status = getattr(_library(), function)(*arguments)
-    if status == 2:
-        raise MemoryError(f"native rasterizer: {_ERRORS[2]}")
-    if status != 0:
-        raise ValueError(f"native rasterizer: {_ERRORS.get(status, f'{function} failed with status {status}')}")
-
-
-def _library() -> ctypes.CDLL:
-    """The loaded library; compiles it on first use.
-
-    Raises:
-        NativeBuildError: it cannot be built or loaded. The first failure is remembered.
-    """
-    if _Loaded.library is None:
-        with _Loaded.lock:
-            if _Loaded.library is None:
-                if _Loaded.failure is not None:
-                    raise NativeBuildError(_Loaded.failure)
-                try:
-                    _load()
-                except NativeBuildError as error:
-                    _Loaded.failure = str(error)
-                    raise
-    assert _Loaded.library is not None
-    return _Loaded.library
-
-
-def _load() -> None:
-    override = os.environ.get(_OVERRIDE)
-    if override:
-        path = override
-        info: dict[str, Any] = {"library": path, "compiler": f"given by ${_OVERRIDE}"}
-    else:
-        build = ensure_library()
-        path = build.library
-        info = {"library": path, "compiler": build.compiler, "flags": " ".join(build.flags), "seconds": build.seconds}
-    try:
-        library = ctypes.CDLL(path)
-        abi = library.moegs_abi()
-    except (OSError, AttributeError) as error:
-        raise NativeBuildError(
-            f"expected the CPU kernels in '{path}', found a library that does not load: {error}"
-        ) from error
-    if abi != _ABI:
-        raise NativeBuildError(f"expected version {_ABI} of the CPU kernels in '{path}', found {abi}; rebuild them")
-    library.moegs_frame_intersections.restype = ctypes.c_int64
-    library.moegs_frame_free.restype = None
-    library.moegs_frame_free.argtypes = [ctypes.c_void_p]
-    info["vector_width"] = library.moegs_vector_width()
-    info["parallel"] = _PARALLEL.get(library.moegs_parallel_kind(), "unknown")
-    _Loaded.info = info
-    _Loaded.library = library
+        if release_frame is not None:  # gone when the interpreter ends
+            release_frame(self.pointer)

@@ -95,6 +95,14 @@ def resolve_backend(device: torch.device | str, requested: str = "auto") -> Back
     return "torch"
 
 
+def takes_native(*tensors: Tensor) -> bool:
+    """Whether the compiled kernels run where these tensors are and read their dtype. What has a kernel besides
+    rasterization asks here, so that ``$MOEGS_RASTER`` chooses for all."""
+    if any(tensor.device.type != "cpu" or tensor.dtype != torch.float32 for tensor in tensors):
+        return False
+    return resolve_backend("cpu") == "native"
+
+
 def rasterize(
     splats: Splats,
     channels: Tensor,

@@ -7,6 +7,9 @@ import math
 import torch
 from torch import Tensor
 
+from moegs_ns.splats.native_sh import evaluate_sh_native
+from moegs_ns.splats.rasterize import takes_native
+
 MAX_DEGREE = 3
 
 
@@ -37,8 +40,16 @@ def evaluate_sh(degree: int, directions: Tensor, sh: Tensor) -> Tensor:
         )
     if tuple(directions.shape) != (sh.shape[0], 3):
         raise ValueError(f"evaluate_sh: expected directions [{sh.shape[0]}, 3], found {list(directions.shape)}")
+    if takes_native(sh, directions) and not (directions.requires_grad and torch.is_grad_enabled()):
+        return evaluate_sh_native(degree, directions, sh)
+    return evaluate_sh_torch(degree, directions, sh)
+
+
+def evaluate_sh_torch(degree: int, directions: Tensor, sh: Tensor) -> Tensor:
+    """The twin of the compiled kernel; see `evaluate_sh`. Takes every floating dtype and device."""
     if degree == 0:
         return math.sqrt(1 / (4 * math.pi)) * sh[:, 0]
+    num_bases = (degree + 1) ** 2
     bases = _bases(degree, torch.nn.functional.normalize(directions, dim=-1))
     return (bases[:, None, :] @ sh[:, :num_bases]).squeeze(1)
 

@@ -18,7 +18,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "paths": set(),
     "compat": {"paths"},
     "splats": {"paths"},
-    "losses": {"paths"},
+    "losses": {"paths", "splats"},
     "runs": {"paths"},
     "scene": {"paths", "splats", "losses"},
     "experts": {"paths", "splats", "losses"},

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from moegs_ns.paths import resource_dir
-from moegs_ns.splats import native_backend, native_build
+from moegs_ns.splats import native_backend, native_build, native_library
 from moegs_ns.splats.native_build import NativeBuildError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -165,7 +165,7 @@ def test_a_compiler_that_does_not_exist(cache, monkeypatch):
 def unloaded(monkeypatch) -> None:
     """The backend as in a process that has not used it yet."""
     for name in ("library", "info", "failure"):
-        monkeypatch.setattr(native_backend._Loaded, name, None)
+        monkeypatch.setattr(native_library._Loaded, name, None)
 
 
 def test_without_a_compiler_the_backend_says_so(cache, unloaded, tmp_path, monkeypatch):
@@ -204,11 +204,13 @@ import signal
 import torch
 from moegs_ns.splats import native_backend
 from tests.splats.comparisons import compare_renderings
+from tests.splats.function_cases import compare_all
 from tests.splats.random_scenes import hard_cases, random_scene, render
 
 torch.set_num_threads(2)
 for scene in [*hard_cases(), random_scene(90, 400, k=2, c=11, width=90, height=70)]:
     compare_renderings(render(scene, "native"), render(scene.to(torch.float64), "torch"), rounding=scene.rounding)
+compare_all()
 parallel = native_backend.build_info()["parallel"]
 if parallel == "threads":  # a forked child lost its parent's helpers and must go on (torch's own operations might not)
     splats, camera = scene.splats, (scene.viewmat, scene.K, scene.width, scene.height)

@@ -1,0 +1,99 @@
+// Mean weighted distance between the rows of a table along the edges of a graph, sqrt(w |z_i - z_j|^2 + epsilon) for
+// node i and each of its neighbours j, and its gradient. The twin is _MeanDifference of fields/embedding_smoothness.py.
+//
+// Edges are walked twice, from their own end and, sorted, from the other: sums never meet, and per edge one float is
+// kept instead of a row.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#include "cpu_lanes.h"
+#include "cpu_parallel.h"
+
+namespace moegs {
+
+struct DifferenceGraph {
+    int64_t count;      // nodes
+    int32_t neighbors;  // edges per node
+    const int64_t *index;   // [count, neighbors] where each edge leads
+    const float *weight;    // [count, neighbors]
+    const int64_t *order;   // [count * neighbors] edges sorted by where they lead
+    const int64_t *starts;  // [count] where each node's begin in `order`
+};
+
+// The sum of a vector's lanes, by halves.
+template <int Lanes>
+MOEGS_INLINE float sum_of_lanes(const float *lanes) {
+    typedef float Half __attribute__((vector_size(Lanes * 2)));
+    Half low, high;
+    std::memcpy(&low, lanes, sizeof(Half));
+    std::memcpy(&high, lanes + Lanes / 2, sizeof(Half));
+    low += high;
+    float halves[Lanes / 2];
+    std::memcpy(halves, &low, sizeof(Half));
+    return sum_of_lanes<Lanes / 2>(halves);
+}
+template <>
+MOEGS_INLINE float sum_of_lanes<2>(const float *lanes) {
+    return lanes[0] + lanes[1];
+}
+
+// |a - b|^2
+MOEGS_INLINE float squared_distance(const float *a, const float *b, int size) {
+    NativeFloats sums = {};
+    int d = 0;
+    for (; d + kWidth <= size; d += kWidth) {
+        NativeFloats x, y;
+        std::memcpy(&x, a + d, sizeof(x));
+        std::memcpy(&y, b + d, sizeof(y));
+        sums += (x - y) * (x - y);
+    }
+    float lanes[kWidth], rest = 0.0f;
+    std::memcpy(lanes, &sums, sizeof(sums));
+    for (; d < size; ++d) rest += (a[d] - b[d]) * (a[d] - b[d]);
+    return sum_of_lanes<kWidth>(lanes) + rest;
+}
+
+inline void add_scaled_difference(float factor, const float *__restrict__ a, const float *__restrict__ b, int size,
+                                  float *__restrict__ to) {
+    for (int d = 0; d < size; ++d) to[d] += factor * (a[d] - b[d]);
+}
+
+// From their own end: every node's sum of distances, every edge's weight / distance, and the gradient of this end.
+inline void outgoing_differences(const DifferenceGraph &graph, const float *rows, int size, int64_t begin, int64_t end,
+                                 float *node_sums, float *factors, float *v_rows) {
+    for (int64_t i = begin; i < end; ++i) {
+        const float *own = rows + i * size;
+        float *to = v_rows + i * size;
+        for (int d = 0; d < size; ++d) to[d] = 0.0f;
+        float sum = 0.0f;
+        for (int64_t edge = i * graph.neighbors; edge < (i + 1) * graph.neighbors; ++edge) {
+            const float *other = rows + graph.index[edge] * size;
+            const float distance = std::sqrt(graph.weight[edge] * squared_distance(own, other, size) + 1e-20f);
+            sum += distance;
+            factors[edge] = graph.weight[edge] / distance;
+            add_scaled_difference(factors[edge], own, other, size, to);
+        }
+        node_sums[i] = sum;
+    }
+}
+
+// From the other end: adds the gradient of the edges that lead to each node, and scales the whole.
+inline void incoming_differences(const DifferenceGraph &graph, const float *rows, int size, const float *factors,
+                                 float scale, int64_t begin, int64_t end, float *v_rows) {
+    const int64_t edges = graph.count * graph.neighbors;
+    for (int64_t j = begin; j < end; ++j) {
+        const float *own = rows + j * size;
+        float *to = v_rows + j * size;
+        const int64_t last = j + 1 < graph.count ? graph.starts[j + 1] : edges;
+        for (int64_t k = graph.starts[j]; k < last; ++k) {
+            const int64_t edge = graph.order[k];
+            add_scaled_difference(factors[edge], own, rows + edge / graph.neighbors * size, size, to);
+        }
+        for (int d = 0; d < size; ++d) to[d] *= scale;
+    }
+}
+
+}  // namespace moegs

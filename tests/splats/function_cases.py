@@ -1,0 +1,86 @@
+"""The kernels besides rasterization against their torch twins in float64, values and gradients.
+
+Used by the tests here, and on libraries built with other flags (`test_native_build`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from moegs_ns.experts.fields.embedding_smoothness import mean_difference_torch
+from moegs_ns.losses import ssim_map_torch
+from moegs_ns.splats.native_differences import mean_difference_native
+from moegs_ns.splats.native_sh import evaluate_sh_native
+from moegs_ns.splats.native_ssim import ssim_map_native
+from moegs_ns.splats.sh import evaluate_sh_torch
+
+#: Rows of fewer, as many and more columns than are handled at a time; images smaller than the window.
+IMAGES = [(1, 1, 1), (3, 4, 3), (7, 11, 3), (24, 31, 3), (40, 32, 1), (5, 70, 4)]
+#: (degree, coefficients stored, Gaussians): whole groups of sixteen and not.
+HARMONICS = [(0, 1, 5), (0, 16, 16), (1, 4, 40), (1, 16, 3), (2, 9, 33), (3, 16, 64), (3, 16, 1)]
+#: (nodes, neighbours, size of a row): whole vectors and not.
+GRAPHS = [(2, 1, 3), (60, 5, 32), (41, 20, 16), (30, 3, 37)]
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def compare(native: Callable, twin: Callable, leaf: Tensor, tolerance: float) -> None:
+    """Asserts that two functions of one float32 tensor and the gradients of a random function of them agree."""
+    mine, theirs = leaf.clone().requires_grad_(), leaf.double().requires_grad_()
+    actual, expected = native(mine), twin(theirs)
+    torch.testing.assert_close(actual.double(), expected, rtol=tolerance, atol=tolerance)
+    upstream = noise(*expected.shape, seed=9) - 0.3
+    (my_gradient,) = torch.autograd.grad(actual, mine, upstream)
+    (their_gradient,) = torch.autograd.grad(expected, theirs, upstream.double())
+    scale = float(their_gradient.abs().max().clamp_min(1e-6))
+    torch.testing.assert_close(my_gradient.double() / scale, their_gradient / scale, rtol=0, atol=tolerance)
+
+
+def compare_ssim(shape: tuple[int, int, int]) -> None:
+    target = noise(*shape, seed=1)
+    image = (target + 0.2 * (noise(*shape, seed=2) - 0.5)).clamp(0, 1)
+    compare(lambda x: ssim_map_native(x, target), lambda x: ssim_map_torch(x, target.double()), image, 2e-5)
+
+
+def compare_sh(degree: int, bases: int, count: int) -> None:
+    directions = 3 * (noise(count, 3, seed=3) - 0.5)
+    compare(
+        lambda sh: evaluate_sh_native(degree, directions, sh),
+        lambda sh: evaluate_sh_torch(degree, directions.double(), sh),
+        noise(count, bases, 3) - 0.5,
+        2e-6,
+    )
+
+
+def random_graph(nodes: int, neighbors: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Edges to any nodes, with weights, and the edges sorted by where they lead."""
+    generator = torch.Generator().manual_seed(4)
+    index = torch.randint(nodes, (nodes, neighbors), generator=generator)
+    incoming = torch.bincount(index.reshape(-1), minlength=nodes)
+    order = torch.argsort(index.reshape(-1), stable=True)
+    return index, noise(nodes, neighbors, seed=5), order, incoming.cumsum(0) - incoming
+
+
+def compare_differences(nodes: int, neighbors: int, size: int) -> None:
+    rows = noise(nodes, size, seed=6)
+    rows[0] = rows[1]  # no distance at all
+    index, weight, order, starts = random_graph(nodes, neighbors)
+    actual, gradient = mean_difference_native(rows, index, weight, order, starts)
+    expected, wanted = mean_difference_torch(rows.double(), index, weight.double(), order, starts)
+    torch.testing.assert_close(actual.double(), expected, rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(gradient.double(), wanted, rtol=1e-5, atol=1e-7)
+
+
+def compare_all() -> None:
+    """Every case."""
+    for image in IMAGES:
+        compare_ssim(image)
+    for harmonics in HARMONICS:
+        compare_sh(*harmonics)
+    for graph in GRAPHS:
+        compare_differences(*graph)

@@ -1,0 +1,140 @@
+"""Similarity, spherical harmonics and neighbours' differences by the compiled kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from moegs_ns import losses
+from moegs_ns.experts.fields import embedding_smoothness
+from moegs_ns.splats import native_backend, sh
+from moegs_ns.splats.native_differences import mean_difference_native
+from moegs_ns.splats.native_sh import evaluate_sh_native
+from moegs_ns.splats.native_ssim import ssim_map_native
+from tests.splats.function_cases import (
+    GRAPHS,
+    HARMONICS,
+    IMAGES,
+    compare_differences,
+    compare_sh,
+    compare_ssim,
+    noise,
+    random_graph,
+)
+
+if not native_backend.available():
+    pytest.skip(f"no native kernels: {native_backend.unavailable_reason()}", allow_module_level=True)
+
+
+@pytest.mark.parametrize("shape", IMAGES)
+def test_similarity_equals_the_twin(shape):
+    compare_ssim(shape)
+
+
+@pytest.mark.parametrize(("degree", "bases", "count"), HARMONICS)
+def test_harmonics_equal_the_twin(degree, bases, count):
+    compare_sh(degree, bases, count)
+
+
+@pytest.mark.parametrize(("nodes", "neighbors", "size"), GRAPHS)
+def test_differences_equal_the_twin(nodes, neighbors, size):
+    compare_differences(nodes, neighbors, size)
+
+
+def test_differences_equal_every_edge_looked_at():
+    rows = noise(12, 6)
+    index, weight, order, starts = random_graph(12, 4)
+    z, w = rows.double().numpy(), weight.double().numpy()
+    value = np.mean(
+        [[np.sqrt(w[i, n] * ((z[i] - z[j]) ** 2).sum() + 1e-20) for n, j in enumerate(index[i])] for i in range(12)]
+    )
+    assert float(mean_difference_native(rows, index, weight, order, starts)[0]) == pytest.approx(value, rel=1e-6)
+
+
+def run_similarity() -> list[torch.Tensor]:
+    image = noise(37, 50, 3).requires_grad_()
+    similarity = ssim_map_native(image, noise(37, 50, 3, seed=1))
+    return [similarity, *torch.autograd.grad(similarity, image, noise(37, 50, 3, seed=2))]
+
+
+def run_harmonics() -> list[torch.Tensor]:
+    coefficients = noise(101, 16, 3).requires_grad_()
+    colors = evaluate_sh_native(3, noise(101, 3, seed=1) - 0.5, coefficients)
+    return [colors, *torch.autograd.grad(colors, coefficients, noise(101, 3, seed=2))]
+
+
+def run_differences() -> list[torch.Tensor]:
+    return list(mean_difference_native(noise(203, 32), *random_graph(203, 20)))
+
+
+@pytest.mark.parametrize("run", [run_similarity, run_harmonics, run_differences])
+def test_any_number_of_threads_gives_the_same_bits(run: Callable[[], list[torch.Tensor]]):
+    torch.set_num_threads(1)
+    expected = run()
+    for threads in (2, 7, 300):
+        torch.set_num_threads(threads)
+        assert all(torch.equal(one, other) for one, other in zip(run(), expected, strict=True))
+
+
+def test_a_gaussians_colour_does_not_depend_on_the_others():
+    directions, coefficients = noise(70, 3) - 0.5, noise(70, 16, 3, seed=1)
+    together = evaluate_sh_native(3, directions, coefficients)
+    for start, end in ((0, 1), (17, 70), (3, 34)):
+        alone = evaluate_sh_native(3, directions[start:end], coefficients[start:end])
+        assert torch.equal(alone, together[start:end])
+
+
+def test_the_kernels_are_used_where_they_can_be_and_the_twins_elsewhere(monkeypatch):
+    """float64, a gradient the kernels do not give, and the user's choice lead to the twins."""
+    used: list[str] = []
+
+    def note(module, name):
+        function = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *a, **k: (used.append(name), function(*a, **k))[1])
+
+    for module, names in (
+        (losses, ("ssim_map_native", "ssim_map_torch")),
+        (sh, ("evaluate_sh_native", "evaluate_sh_torch")),
+        (embedding_smoothness, ("mean_difference_native", "mean_difference_torch")),
+    ):
+        for name in names:
+            note(module, name)
+
+    def call(dtype: torch.dtype, second_gradient: bool = False) -> list[str]:
+        used.clear()
+        image, directions = noise(9, 9, 3).to(dtype), (noise(4, 3) - 0.5).to(dtype)
+        losses.ssim(noise(9, 9, 3, seed=1).to(dtype), image.requires_grad_(second_gradient))
+        sh.evaluate_sh(1, directions.requires_grad_(second_gradient), noise(4, 4, 3).to(dtype))
+        embedding_smoothness.EmbeddingSmoothness(2, 1.0)(noise(4, 5).to(dtype), directions.detach())
+        return list(used)
+
+    native = ["ssim_map_native", "evaluate_sh_native", "mean_difference_native"]
+    twins = ["ssim_map_torch", "evaluate_sh_torch", "mean_difference_torch"]
+    assert call(torch.float32) == native
+    assert call(torch.float64) == twins
+    assert call(torch.float32, second_gradient=True) == [*twins[:2], native[2]]
+    with torch.no_grad():
+        assert call(torch.float32, second_gradient=True) == native
+    monkeypatch.setenv("MOEGS_RASTER", "torch")
+    assert call(torch.float32) == twins
+
+
+def test_gradients_the_kernels_do_not_give_are_refused():
+    image = noise(4, 4, 3)
+    with pytest.raises(ValueError, match="detach it"):
+        ssim_map_native(image, image.clone().requires_grad_())
+    with pytest.raises(ValueError, match="detach them"):
+        evaluate_sh_native(0, noise(2, 3).requires_grad_(), noise(2, 1, 3))
+
+
+def test_tensors_the_kernels_cannot_read_are_refused():
+    with pytest.raises(ValueError, match=r"expected target of shape \[4, 4, 3\]"):
+        ssim_map_native(noise(4, 4, 3), noise(4, 5, 3))
+    with pytest.raises(ValueError, match="expected sh as torch.float32"):
+        evaluate_sh_native(0, noise(2, 3), noise(2, 1, 3).double())
+    index, weight, order, starts = random_graph(6, 2)
+    with pytest.raises(ValueError, match="expected index as torch.int64"):
+        mean_difference_native(noise(6, 3), index.int(), weight, order, starts)
