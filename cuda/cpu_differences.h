@@ -23,23 +23,6 @@ struct DifferenceGraph {
     const int64_t *starts;  // [count] where each node's begin in `order`
 };
 
-// The sum of a vector's lanes, by halves.
-template <int Lanes>
-MOEGS_INLINE float sum_of_lanes(const float *lanes) {
-    typedef float Half __attribute__((vector_size(Lanes * 2)));
-    Half low, high;
-    std::memcpy(&low, lanes, sizeof(Half));
-    std::memcpy(&high, lanes + Lanes / 2, sizeof(Half));
-    low += high;
-    float halves[Lanes / 2];
-    std::memcpy(halves, &low, sizeof(Half));
-    return sum_of_lanes<Lanes / 2>(halves);
-}
-template <>
-MOEGS_INLINE float sum_of_lanes<2>(const float *lanes) {
-    return lanes[0] + lanes[1];
-}
-
 // |a - b|^2
 MOEGS_INLINE float squared_distance(const float *a, const float *b, int size) {
     NativeFloats sums = {};

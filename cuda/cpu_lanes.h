@@ -254,4 +254,21 @@ MOEGS_INLINE void sum_lanes(const Floats *v, float *out) {
     store(out, sums);
 }
 
+// The sum of a vector's lanes, by halves.
+template <int Lanes>
+MOEGS_INLINE float sum_of_lanes(const float *lanes) {
+    typedef float Half __attribute__((vector_size(Lanes * 2)));
+    Half low, high;
+    std::memcpy(&low, lanes, sizeof(Half));
+    std::memcpy(&high, lanes + Lanes / 2, sizeof(Half));
+    low += high;
+    float halves[Lanes / 2];
+    std::memcpy(halves, &low, sizeof(Half));
+    return sum_of_lanes<Lanes / 2>(halves);
+}
+template <>
+MOEGS_INLINE float sum_of_lanes<2>(const float *lanes) {
+    return lanes[0] + lanes[1];
+}
+
 }  // namespace moegs

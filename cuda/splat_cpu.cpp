@@ -8,6 +8,7 @@
 #include "cpu_binning.h"
 #include "cpu_colors.h"
 #include "cpu_differences.h"
+#include "cpu_planes.h"
 #include "cpu_projection.h"
 #include "cpu_ssim.h"
 
@@ -199,6 +200,27 @@ int32_t moegs_ssim_backward(int32_t height, int32_t width, int32_t channels, con
         on_ranges(height, threads, [&](int, int64_t begin, int64_t end) {
             ssim_backward_rows(images, partials, v_map, begin, end, v_x);
         });
+        return MOEGS_OK;
+    });
+}
+
+int32_t moegs_planes_forward(int64_t count, int32_t channels, int32_t size, const float *points, const float *planes,
+                             const float *lines, int64_t stride, int32_t threads, float *features) {
+    return guarded([&]() -> int32_t {
+        const PlaneLevel level{count, channels, size, points, planes, lines};
+        on_ranges(count, threads, [&](int, int64_t begin, int64_t end) {
+            planes_forward(level, begin, end, stride, features);
+        });
+        return MOEGS_OK;
+    });
+}
+
+int32_t moegs_planes_backward(int64_t count, int32_t channels, int32_t size, const float *points, const float *planes,
+                              const float *lines, int64_t stride, const float *v_features, int32_t threads,
+                              float *v_points, float *v_planes, float *v_lines) {
+    return guarded([&]() -> int32_t {
+        const PlaneLevel level{count, channels, size, points, planes, lines};
+        planes_backward(level, stride, v_features, threads, v_points, v_planes, v_lines);
         return MOEGS_OK;
     });
 }

@@ -86,6 +86,15 @@ int32_t moegs_ssim_forward(int32_t height, int32_t width, int32_t channels, cons
 int32_t moegs_ssim_backward(int32_t height, int32_t width, int32_t channels, const float *x, const float *y,
                             const float *partials, const float *v_map, int32_t threads, float *v_x);
 
+// Features of points [N,3] in [-1,1] (clamped) out of planes [3,size,size,C] over the pairs of axes (0,1), (0,2), (1,2),
+// rows along the second, and lines [3,size,C] along the axes: the product of three bilinear and three linear lookups.
+// Writes C floats to each of N rows of `stride` floats. Backward writes v_planes and v_lines and adds to v_points [N,3].
+int32_t moegs_planes_forward(int64_t count, int32_t channels, int32_t size, const float *points, const float *planes,
+                             const float *lines, int64_t stride, int32_t threads, float *features);
+int32_t moegs_planes_backward(int64_t count, int32_t channels, int32_t size, const float *points, const float *planes,
+                              const float *lines, int64_t stride, const float *v_features, int32_t threads,
+                              float *v_points, float *v_planes, float *v_lines);
+
 // Mean over all edges of sqrt(weight |z_i - z_j|^2 + 1e-20) and its gradient with respect to the rows z [N,S]. Node i
 // has edges to index[i, :]; order [N*k] are the edges sorted by the node they lead to, starts [N] where each node's
 // begin.

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from moegs_ns.experts.densification import DensifyingModelConfig
 from moegs_ns.experts.new_gaussians import new_gaussians
 from moegs_ns.experts.seeds import SeedCloud, seed_spacing, thin_out
 from moegs_ns.splats.gaussian_set import GaussianSet
+from moegs_ns.splats.quaternions import unit_quaternions
 from moegs_ns.splats.sh import joined_sh, sh_tensors
 from moegs_ns.splats.splats import Splats
 
@@ -70,7 +70,7 @@ def deformed_splats(gaussians: GaussianSet, changes: Mapping[str, Tensor]) -> Sp
         raw[name] = raw[name] + change.reshape(raw[name].shape)
     return Splats(
         means=raw["means"],
-        quats=F.normalize(raw["quats"], dim=-1),
+        quats=unit_quaternions(raw["quats"]),
         scales=torch.exp(raw["scales"]),
         opacities=torch.sigmoid(raw["opacities"]),
         sh=raw["sh"],

@@ -200,7 +200,10 @@ class ED3DGSModel(ExpertModel):
         embeddings = self.gaussians["embeddings"]
         slow = self.coarse_network(embeddings, self.time_table(time, self.coarse_points), ramps)
         fast = self.fine_network(embeddings, self.time_table(time, fine_points), ramps)
-        return deformed_splats(self.gaussians, {name: ramp * (slow[name] + fast[name]) for name, ramp in ramps.items()})
+        changes = {name: slow[name] + fast[name] for name in ramps}
+        # Most of a training has full ramps.
+        ramped = {name: ramp * changes[name] for name, ramp in ramps.items() if ramp != 1}
+        return deformed_splats(self.gaussians, {**changes, **ramped})
 
     # -- losses ----------------------------------------------------------------------------------------------------
 

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes
 from nerfstudio.engine.optimizers import Optimizers
@@ -37,6 +36,7 @@ from moegs_ns.experts.turning import learning_rotation, settle_turning
 from moegs_ns.experts.views import ground_truth_image
 from moegs_ns.splats.density import outside_bounds
 from moegs_ns.splats.neighbors import neighbor_rms_distance
+from moegs_ns.splats.quaternions import unit_quaternions
 from moegs_ns.splats.splats import Splats
 
 _LOG_SCALE_RANGE = (-10.0, 1.0)
@@ -188,7 +188,7 @@ class STGModel(ExpertModel):
             quats, rates = learning_rotation(quats, rates)
         return Splats(
             means=g["means"] + polynomial_displacement(g["motion"], fixed_offset),
-            quats=F.normalize(linear_rotation(quats, rates, fixed_offset), dim=-1),
+            quats=unit_quaternions(linear_rotation(quats, rates, fixed_offset)),
             scales=torch.exp(g["scales"]),
             opacities=torch.sigmoid(g["opacities"]) * temporal_rbf(offset, g["time_log_scale"]),
             **self.head.splat_fields(g, fixed_offset),

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from moegs_ns.experts.fields.embedding_smoothness import mean_difference_torch
+from moegs_ns.experts.fields.hexplane import plane_features_torch
 from moegs_ns.losses import ssim_map_torch
 from moegs_ns.splats.native_differences import mean_difference_native
+from moegs_ns.splats.native_planes import plane_features_native
 from moegs_ns.splats.native_sh import evaluate_sh_native
 from moegs_ns.splats.native_ssim import ssim_map_native
 from moegs_ns.splats.sh import evaluate_sh_torch
@@ -23,6 +25,10 @@ IMAGES = [(1, 1, 1), (3, 4, 3), (7, 11, 3), (24, 31, 3), (40, 32, 1), (5, 70, 4)
 HARMONICS = [(0, 1, 5), (0, 16, 16), (1, 4, 40), (1, 16, 3), (2, 9, 33), (3, 16, 64), (3, 16, 1)]
 #: (nodes, neighbours, size of a row): whole vectors and not.
 GRAPHS = [(2, 1, 3), (60, 5, 32), (41, 20, 16), (30, 3, 37)]
+
+
+#: (points, channels, sizes of the levels): whole groups of sixteen channels and not; a plane of a single cell.
+PLANES = [(1, 16, (4,)), (700, 16, (9, 18)), (50, 5, (6, 3)), (33, 20, (8,)), (20, 48, (5, 1))]
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
@@ -76,6 +82,31 @@ def compare_differences(nodes: int, neighbors: int, size: int) -> None:
     torch.testing.assert_close(gradient.double(), wanted, rtol=1e-5, atol=1e-7)
 
 
+def plane_inputs(points: int, channels: int, sizes: tuple[int, ...]) -> list[Tensor]:
+    """Points within and beyond the planes and on their corners, then planes, then lines."""
+    where = 2.4 * noise(points, 3, seed=7) - 1.2
+    where[0] = torch.tensor([-1.0, 1.0, 0.0])
+    planes = [noise(3, channels, size, size, seed=8) + 0.1 for size in sizes]
+    return [where, *planes, *(noise(3, channels, size, seed=9) + 0.5 for size in sizes)]
+
+
+def compare_planes(points: int, channels: int, sizes: tuple[int, ...]) -> None:
+    inputs = plane_inputs(points, channels, sizes)
+
+    def run(function: Callable, dtype: torch.dtype) -> tuple[Tensor, tuple[Tensor, ...]]:
+        leaves = [tensor.to(dtype).requires_grad_() for tensor in inputs]
+        features = function(leaves[0], leaves[1 : 1 + len(sizes)], leaves[1 + len(sizes) :])
+        upstream = noise(points, channels * len(sizes), seed=10).to(dtype) - 0.3
+        return features, torch.autograd.grad(features, leaves, upstream)
+
+    actual, gradients = run(plane_features_native, torch.float32)
+    expected, wanted = run(plane_features_torch, torch.float64)
+    torch.testing.assert_close(actual.double(), expected, rtol=1e-5, atol=1e-6)
+    for mine, theirs in zip(gradients, wanted, strict=True):
+        scale = float(theirs.abs().max().clamp_min(1e-6))
+        torch.testing.assert_close(mine.double() / scale, theirs / scale, rtol=0, atol=2e-5)
+
+
 def compare_all() -> None:
     """Every case."""
     for image in IMAGES:
@@ -84,3 +115,5 @@ def compare_all() -> None:
         compare_sh(*harmonics)
     for graph in GRAPHS:
         compare_differences(*graph)
+    for planes in PLANES:
+        compare_planes(*planes)

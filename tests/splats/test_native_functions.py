@@ -1,4 +1,4 @@
-"""Similarity, spherical harmonics and neighbours' differences by the compiled kernels."""
+"""Similarity, spherical harmonics, neighbours' differences and features out of planes by the compiled kernels."""
 
 from __future__ import annotations
 
@@ -9,19 +9,23 @@ import pytest
 import torch
 
 from moegs_ns import losses
-from moegs_ns.experts.fields import embedding_smoothness
+from moegs_ns.experts.fields import embedding_smoothness, hexplane
 from moegs_ns.splats import native_backend, sh
 from moegs_ns.splats.native_differences import mean_difference_native
+from moegs_ns.splats.native_planes import plane_features_native
 from moegs_ns.splats.native_sh import evaluate_sh_native
 from moegs_ns.splats.native_ssim import ssim_map_native
 from tests.splats.function_cases import (
     GRAPHS,
     HARMONICS,
     IMAGES,
+    PLANES,
     compare_differences,
+    compare_planes,
     compare_sh,
     compare_ssim,
     noise,
+    plane_inputs,
     random_graph,
 )
 
@@ -42,6 +46,17 @@ def test_harmonics_equal_the_twin(degree, bases, count):
 @pytest.mark.parametrize(("nodes", "neighbors", "size"), GRAPHS)
 def test_differences_equal_the_twin(nodes, neighbors, size):
     compare_differences(nodes, neighbors, size)
+
+
+@pytest.mark.parametrize(("points", "channels", "sizes"), PLANES)
+def test_plane_features_equal_the_twin(points, channels, sizes):
+    compare_planes(points, channels, sizes)
+
+
+def test_points_that_are_no_numbers_read_no_memory_but_the_planes():
+    where = torch.tensor([[float("nan"), float("inf"), -float("inf")]])
+    features = plane_features_native(where, [torch.ones(3, 4, 5, 5)], [torch.ones(3, 4, 5)])
+    assert torch.equal(features, torch.ones(1, 4))
 
 
 def test_differences_equal_every_edge_looked_at():
@@ -70,7 +85,13 @@ def run_differences() -> list[torch.Tensor]:
     return list(mean_difference_native(noise(203, 32), *random_graph(203, 20)))
 
 
-@pytest.mark.parametrize("run", [run_similarity, run_harmonics, run_differences])
+def run_planes() -> list[torch.Tensor]:
+    leaves = [tensor.requires_grad_() for tensor in plane_inputs(1300, 16, (9, 18))]
+    features = plane_features_native(leaves[0], leaves[1:3], leaves[3:])
+    return [features, *torch.autograd.grad(features, leaves, noise(1300, 32, seed=2))]
+
+
+@pytest.mark.parametrize("run", [run_similarity, run_harmonics, run_differences, run_planes])
 def test_any_number_of_threads_gives_the_same_bits(run: Callable[[], list[torch.Tensor]]):
     torch.set_num_threads(1)
     expected = run()
@@ -99,6 +120,7 @@ def test_the_kernels_are_used_where_they_can_be_and_the_twins_elsewhere(monkeypa
         (losses, ("ssim_map_native", "ssim_map_torch")),
         (sh, ("evaluate_sh_native", "evaluate_sh_torch")),
         (embedding_smoothness, ("mean_difference_native", "mean_difference_torch")),
+        (hexplane, ("plane_features_native", "plane_features_torch")),
     ):
         for name in names:
             note(module, name)
@@ -109,13 +131,14 @@ def test_the_kernels_are_used_where_they_can_be_and_the_twins_elsewhere(monkeypa
         losses.ssim(noise(9, 9, 3, seed=1).to(dtype), image.requires_grad_(second_gradient))
         sh.evaluate_sh(1, directions.requires_grad_(second_gradient), noise(4, 4, 3).to(dtype))
         embedding_smoothness.EmbeddingSmoothness(2, 1.0)(noise(4, 5).to(dtype), directions.detach())
+        hexplane.HexPlane(torch.tensor([[0.0] * 3, [1.0] * 3]), 2, 3, (1,), 2).to(dtype)(directions.detach(), 0.5)
         return list(used)
 
-    native = ["ssim_map_native", "evaluate_sh_native", "mean_difference_native"]
-    twins = ["ssim_map_torch", "evaluate_sh_torch", "mean_difference_torch"]
+    native = ["ssim_map_native", "evaluate_sh_native", "mean_difference_native", "plane_features_native"]
+    twins = ["ssim_map_torch", "evaluate_sh_torch", "mean_difference_torch", "plane_features_torch"]
     assert call(torch.float32) == native
     assert call(torch.float64) == twins
-    assert call(torch.float32, second_gradient=True) == [*twins[:2], native[2]]
+    assert call(torch.float32, second_gradient=True) == [*twins[:2], *native[2:]]
     with torch.no_grad():
         assert call(torch.float32, second_gradient=True) == native
     monkeypatch.setenv("MOEGS_RASTER", "torch")

@@ -1,8 +1,13 @@
 """HexPlane: a space-time feature grid factored into six planes (Cao & Johnson 2023; as used by Wu et al. 2024)."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from moegs_ns.splats.native_planes import plane_features_native
+from moegs_ns.splats.rasterize import takes_native
 
 # Pairs of space axes of the three spatial planes; each temporal plane pairs one axis with time.
 _SPATIAL_PAIRS = ((0, 1), (0, 2), (1, 2))
@@ -44,17 +49,13 @@ class HexPlane(nn.Module):
         """Features ``[N, feature_size]`` at ``points [N,3]`` (world units, differentiable) and ``time`` in [0,1]."""
         extent = (self.bounds[1] - self.bounds[0]).clamp_min(1e-6)
         unit = 2 * (points - self.bounds[0]) / extent - 1
-        pairs = torch.stack([unit[:, list(pair)] for pair in _SPATIAL_PAIRS])[:, None]  # [3,1,N,2]
         # One time for all points: interpolate the planes' rows first, then look up along the remaining axis only.
         row = min(max(time, 0.0), 1.0) * (self.time_resolution - 1)
         low = min(int(row), max(self.time_resolution - 2, 0))
         high, weight = min(low + 1, self.time_resolution - 1), row - low
-        axes = torch.stack([unit, torch.zeros_like(unit)], dim=-1).transpose(0, 1)[:, None]  # [3,1,N,2]
-        features = []
-        for spatial, temporal in zip(self.spatial, self.temporal, strict=True):
-            line = torch.lerp(temporal[:, :, low], temporal[:, :, high], weight)[:, :, None]  # [3,C,1,n]
-            features.append((_product(_sample(spatial, pairs)) * _product(_sample(line, axes))).transpose(0, 1))
-        return torch.cat(features, dim=-1)
+        lines = [torch.lerp(plane[:, :, low], plane[:, :, high], weight) for plane in self.temporal]  # [3,C,n]
+        plane_features = plane_features_native if takes_native(unit, *self.spatial) else plane_features_torch
+        return plane_features(unit, [*self.spatial], lines)
 
     def spatial_smoothness(self) -> Tensor:
         """Sum over levels and spatial planes of the mean squared second difference (along the second axis, as the
@@ -70,6 +71,17 @@ class HexPlane(nn.Module):
     def time_sparsity(self) -> Tensor:
         """Sum over levels and temporal planes of the mean distance to 1, the value that means "no change"."""
         return _total((plane - 1).abs().mean(dim=(1, 2, 3)) for plane in self.temporal)
+
+
+def plane_features_torch(points: Tensor, planes: Sequence[Tensor], lines: Sequence[Tensor]) -> Tensor:
+    """The twin of the compiled kernel, see `plane_features_native`. Takes every floating dtype and device."""
+    pairs = torch.stack([points[:, list(pair)] for pair in _SPATIAL_PAIRS])[:, None]  # [3,1,N,2]
+    axes = torch.stack([points, torch.zeros_like(points)], dim=-1).transpose(0, 1)[:, None]  # [3,1,N,2]
+    features = [
+        (_product(_sample(plane, pairs)) * _product(_sample(line[:, :, None], axes))).transpose(0, 1)
+        for plane, line in zip(planes, lines, strict=True)
+    ]
+    return torch.cat(features, dim=-1)
 
 
 def _sample(planes: Tensor, grid: Tensor) -> Tensor:
