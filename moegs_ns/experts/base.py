@@ -18,6 +18,7 @@ from nerfstudio.models.base_model import Model, ModelConfig
 from torch import Tensor
 from torch.nn import Parameter
 
+from moegs_ns.experts.frustum import put_rows
 from moegs_ns.experts.seeds import SeedCloud, seed_cloud, thin_out
 from moegs_ns.experts.views import camera_index, camera_time, ground_truth_image, image_psnr
 from moegs_ns.losses import photometric_loss
@@ -102,6 +103,20 @@ class ExpertModel(Model):
         """The Gaussians of one instant, activated, with ``sh`` or ``features``. ``time`` in [0,1] from first to last
         frame."""
 
+    def splats_seen(self, time: float, cameras: Sequence[Cameras]) -> tuple[Splats, Tensor | None]:
+        """The Gaussians at ``time`` that ``cameras`` may see, for training.
+
+        A family whose Gaussians cost much each leaves out what no camera sees; by default all are there.
+
+        Args:
+            time: in [0,1].
+            cameras: those of the step that show this time; none where they are not known.
+
+        Returns:
+            The Gaussians, and their positions ``[n]`` among the expert's; None for all.
+        """
+        return self.splats_at(time), None
+
     def control_density(self, iteration: int, optimizers: Optimizers) -> None:
         """Clone, split, prune or reset after optimizer step ``iteration`` (counted from 1, as papers do)."""
 
@@ -130,8 +145,9 @@ class ExpertModel(Model):
         if self.config.camera_gains:
             names = self.camera_names("gains per camera", "--pipeline.model.camera-gains False")
             self.camera_log_gains = Parameter(torch.zeros(len(names), 3))
-        self._views: list[tuple[Rasterized, int, int]] = []
-        self._step_splats: dict[float, Splats] | None = None  # by time, within a training step
+        self._views: list[tuple[Rasterized, int, int, Tensor | None]] = []
+        self._step_splats: dict[float, tuple[Splats, Tensor | None]] | None = None  # by time, within a training step
+        self._expected: Sequence[Cameras] = ()
         self.total_steps: int | None = None  # of the training run; None outside one
 
     def camera_names(self, wanted_for: str, without: str) -> list[str]:
@@ -207,14 +223,18 @@ class ExpertModel(Model):
             return False
         return self.total_steps is None or iteration + interval <= self.total_steps
 
+    def expect_cameras(self, cameras: Sequence[Cameras]) -> None:
+        """Which cameras, each of size 1, the present training step shows; called before the first is rendered."""
+        self._expected = cameras
+
     def _begin_step(self, step: int) -> None:
         self._views.clear()
-        self._step_splats = {}
+        self._step_splats, self._expected = {}, ()
 
     @torch.no_grad()
     def _end_step(self, optimizers: Optimizers, step: int) -> None:
         iteration = step + 1
-        self._step_splats = None
+        self._step_splats, self._expected = None, ()
         self._collect_statistics()
         self.control_density(iteration, optimizers)
         if self.config.max_scale is not None:
@@ -225,9 +245,10 @@ class ExpertModel(Model):
             optimizers.parameters[name] = [parameter]
 
     def _collect_statistics(self) -> None:
+        count = len(self.gaussians)
         views = [
-            (view.means2d.grad, view.visible, width, height)
-            for view, width, height in self._views
+            (put_rows(view.means2d.grad, rows, count), put_rows(view.visible, rows, count), width, height)
+            for view, width, height, rows in self._views
             if view.means2d.grad is not None
         ]
         self._views.clear()
@@ -290,17 +311,20 @@ class ExpertModel(Model):
         """
         return composited if composited.shape[-1] == 3 else composited[..., :3]
 
-    def _shared_splats(self, time: float) -> Splats:
-        """The Gaussians at ``time``; cameras of one training step that share an instant share them and their graph."""
+    def _shared_splats(self, time: float) -> tuple[Splats, Tensor | None]:
+        """As `splats_seen`; cameras of one training step that share an instant share the Gaussians and their graph."""
         if self._step_splats is None or not self.training:
-            return self.splats_at(time)
+            return self.splats_at(time), None
         if time not in self._step_splats:
-            self._step_splats[time] = self.splats_at(time)
+            default = self.config.default_time
+            cameras = [camera for camera in self._expected if camera_time(camera, default) == time]
+            self._step_splats[time] = self.splats_seen(time, cameras)
         return self._step_splats[time]
 
-    def splats_of_view(self, camera: Cameras) -> Splats:
-        """The Gaussians one camera sees. A family that learns of its training cameras' clocks says so here, and only
-        for training: whatever else renders an expert asks for `splats_at` a time."""
+    def splats_of_view(self, camera: Cameras) -> tuple[Splats, Tensor | None]:
+        """The Gaussians to draw for one camera, and their positions among the expert's; None for all. A family that
+        learns of its training cameras' clocks says so here, and only for training: whatever else renders an expert asks
+        for `splats_at` a time."""
         return self._shared_splats(camera_time(camera, self.config.default_time))
 
     def camera_gain(self, camera: Cameras) -> Tensor:
@@ -324,7 +348,7 @@ class ExpertModel(Model):
         viewmat = viewmat_from_camera_to_world(camera.camera_to_worlds[0].to(self.device))
         intrinsics = camera.get_intrinsics_matrices()[0].to(self.device)
         width, height = int(camera.width.item()), int(camera.height.item())
-        splats = self.splats_of_view(camera)
+        splats, rows = self.splats_of_view(camera)
         view = rasterize(
             splats,
             self.channels(splats, viewmat),
@@ -338,7 +362,7 @@ class ExpertModel(Model):
         )
         if self.training and view.means2d.requires_grad:
             view.means2d.retain_grad()
-            self._views.append((view, width, height))
+            self._views.append((view, width, height, rows))
         rgb = self.decode(view.images[0], lambda: ray_image(viewmat, intrinsics, width, height))
         if self.training and self.config.camera_gains:
             rgb = rgb * self.camera_gain(camera)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from moegs_ns.experts.densification import DensifyingModelConfig
+from moegs_ns.experts.frustum import take_rows
 from moegs_ns.experts.new_gaussians import new_gaussians
 from moegs_ns.experts.seeds import SeedCloud, seed_spacing, thin_out
 from moegs_ns.splats.gaussian_set import GaussianSet
@@ -61,11 +62,17 @@ def deformed_attributes(config: CanonicalModelConfig) -> dict[str, int]:
     return sizes
 
 
-def deformed_splats(gaussians: GaussianSet, changes: Mapping[str, Tensor]) -> Splats:
-    """Activated Gaussians after ``changes`` to raw values (log scale, logit opacity, unnormalised quaternion, all
-    coefficients as ``sh``), by attribute name; their rows may be flat."""
-    raw: dict[str, Tensor] = {name: gaussians[name] for name in ("means", "scales", "quats", "opacities")}
-    raw["sh"] = joined_sh(gaussians["sh_base"], gaussians["sh_rest"])
+def deformed_splats(gaussians: GaussianSet, changes: Mapping[str, Tensor], rows: Tensor | None = None) -> Splats:
+    """Activated Gaussians after changes to raw values.
+
+    Args:
+        gaussians: N of them, undeformed.
+        changes: by attribute name (log scale, logit opacity, unnormalised quaternion, all coefficients as ``sh``);
+            their rows may be flat.
+        rows: ``[n]`` positions of the Gaussians wanted, which are those of the changes; None for all.
+    """
+    raw = {name: take_rows(gaussians[name], rows) for name in ("means", "scales", "quats", "opacities")}
+    raw["sh"] = joined_sh(take_rows(gaussians["sh_base"], rows), take_rows(gaussians["sh_rest"], rows))
     for name, change in changes.items():
         raw[name] = raw[name] + change.reshape(raw[name].shape)
     return Splats(

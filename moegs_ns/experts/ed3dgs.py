@@ -16,7 +16,9 @@ are thinned out at random instead of on a voxel grid whose size is in one benchm
 uniformly (the released code keeps away from the last camera's neighbours, with distances that belong to other cameras).
 """
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 import torch
@@ -37,6 +39,7 @@ from moegs_ns.experts.densification import grow, prune
 from moegs_ns.experts.fields.deformation import DeformationHeads
 from moegs_ns.experts.fields.embedding_smoothness import EmbeddingSmoothness
 from moegs_ns.experts.fields.temporal_table import TemporalTable, growing_points
+from moegs_ns.experts.frustum import rows_in_view, take_rows
 from moegs_ns.experts.seeds import SeedCloud
 from moegs_ns.experts.views import camera_index, camera_time, ground_truth_image
 from moegs_ns.losses import ssim
@@ -167,16 +170,20 @@ class ED3DGSModel(ExpertModel):
         # A camera that no step has shown yet still has the exact zero it started with.
         return offsets.sum() / offsets.count_nonzero().clamp_min(1)
 
-    def splats_of_view(self, camera: Cameras) -> Splats:
+    def splats_of_view(self, camera: Cameras) -> tuple[Splats, Tensor | None]:
         """In training, the Gaussians at the camera's own idea of the time; cameras of one instant share none then."""
         if not (self.training and self.config.time_offsets):
             return super().splats_of_view(camera)
         time = camera_time(camera, self.config.default_time)
-        return self._splats_on_clock(self.clock * time + self.camera_time_offsets[camera_index(camera)])
+        return self._splats_on_clock(self.clock * time + self.camera_time_offsets[camera_index(camera)], [camera])
+
+    def splats_seen(self, time: float, cameras: Sequence[Cameras]) -> tuple[Splats, Tensor | None]:
+        """Without what the cameras cannot see."""
+        return self._splats_on_clock(self.clock * time + self.mean_time_offset(), cameras)
 
     def splats_at(self, time: float) -> Splats:
         """The Gaussians at ``time`` in [0,1] as a camera sees them that was not trained on."""
-        return self._splats_on_clock(self.clock * time + self.mean_time_offset())
+        return self._splats_on_clock(self.clock * time + self.mean_time_offset())[0]
 
     # -- deformation -----------------------------------------------------------------------------------------------
 
@@ -189,21 +196,36 @@ class ED3DGSModel(ExpertModel):
             late = min(max(step - config.deform_from_step, 0) / config.anneal_steps, 1.0)
         return {"means": early, "quats": early, "scales": early * late, "opacities": early * late, "sh": late}
 
-    def _splats_on_clock(self, time: Tensor) -> Splats:
-        config = self.config
+    def _splats_on_clock(self, time: Tensor, cameras: Sequence[Cameras] = ()) -> tuple[Splats, Tensor | None]:
+        """The Gaussians that the cameras may see, and their positions; where no cameras are given, all and None."""
+        config, step = self.config, int(self.training_step)
         ramps = {name: ramp for name, ramp in self.ramps().items() if ramp > 0 and name in self.coarse_network.heads}
         if not ramps:
-            return deformed_splats(self.gaussians, {})
-        fine_points = growing_points(
-            int(self.training_step), self.coarse_points, self.fine_points, config.fine_growth_steps
-        )
-        embeddings = self.gaussians["embeddings"]
-        slow = self.coarse_network(embeddings, self.time_table(time, self.coarse_points), ramps)
-        fast = self.fine_network(embeddings, self.time_table(time, fine_points), ramps)
-        changes = {name: slow[name] + fast[name] for name in ramps}
+            return deformed_splats(self.gaussians, {}), None
+        fine_points = growing_points(step, self.coarse_points, self.fine_points, config.fine_growth_steps)
+        instants = self.time_table(time, self.coarse_points), self.time_table(time, fine_points)
+        changes = partial(self._changes, ramps, instants)
+        rows = rows_in_view(self.gaussians, cameras, self.projection_settings, changes)
+        return deformed_splats(self.gaussians, changes(rows), rows), rows
+
+    def _changes(
+        self,
+        ramps: dict[str, float],
+        instants: tuple[Tensor, Tensor],
+        rows: Tensor | None = None,
+        names: Collection[str] | None = None,
+    ) -> dict[str, Tensor]:
+        """What both networks add to raw values: of the Gaussians at ``rows``, of the attributes ``names``; None for
+        all. Attributes without a ramp do not change."""
+        ramps = {name: ramp for name, ramp in ramps.items() if names is None or name in names}
+        embeddings = take_rows(self.gaussians["embeddings"], rows)
+        slow = self.coarse_network(embeddings, instants[0], ramps)
+        fast = self.fine_network(embeddings, instants[1], ramps)
         # Most of a training has full ramps.
-        ramped = {name: ramp * changes[name] for name, ramp in ramps.items() if ramp != 1}
-        return deformed_splats(self.gaussians, {**changes, **ramped})
+        return {
+            name: slow[name] + fast[name] if ramp == 1 else ramp * (slow[name] + fast[name])
+            for name, ramp in ramps.items()
+        }
 
     # -- losses ----------------------------------------------------------------------------------------------------
 

@@ -9,10 +9,13 @@ planes (see :class:`~moegs_ns.experts.fields.hexplane.HexPlane`), and seeds beyo
 random instead of on a voxel grid whose size is in one benchmark's world units.
 """
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 import torch
+from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.engine.optimizers import Optimizers
 from torch import Tensor
 from torch.nn import Parameter
@@ -28,6 +31,7 @@ from moegs_ns.experts.canonical import (
 from moegs_ns.experts.densification import grow, prune
 from moegs_ns.experts.fields.deformation import DeformationHeads
 from moegs_ns.experts.fields.hexplane import HexPlane
+from moegs_ns.experts.frustum import rows_in_view, take_rows
 from moegs_ns.experts.seeds import SeedCloud
 from moegs_ns.splats.splats import Splats
 
@@ -112,7 +116,20 @@ class FourDGaussiansModel(ExpertModel):
         """The Gaussians at ``time`` in [0,1]: canonical in the coarse stage, deformed in the fine stage."""
         if not self.in_fine_stage:
             return deformed_splats(self.gaussians, {})
-        return deformed_splats(self.gaussians, self.network(self.grid(self.gaussians["means"], time)))
+        return deformed_splats(self.gaussians, self._changes(time))
+
+    def splats_seen(self, time: float, cameras: Sequence[Cameras]) -> tuple[Splats, Tensor | None]:
+        """In the fine stage, without what the cameras cannot see."""
+        if not self.in_fine_stage:
+            return self.splats_at(time), None
+        rows = rows_in_view(self.gaussians, cameras, self.projection_settings, partial(self._changes, time))
+        return deformed_splats(self.gaussians, self._changes(time, rows), rows), rows
+
+    def _changes(
+        self, time: float, rows: Tensor | None = None, names: Collection[str] | None = None
+    ) -> dict[str, Tensor]:
+        """What the field adds to the raw values ``names`` of the Gaussians at ``rows``; None for all."""
+        return self.network(self.grid(take_rows(self.gaussians["means"], rows), time), names=names)
 
     def step_losses(self) -> dict[str, Tensor]:
         """Regularisers of the field, fine stage only."""

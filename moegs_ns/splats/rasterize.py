@@ -95,6 +95,11 @@ def resolve_backend(device: torch.device | str, requested: str = "auto") -> Back
     return "torch"
 
 
+def backend_for(device: torch.device | str, requested: str = "auto") -> Any:
+    """The module `resolve_backend` chooses, with the functions ``project`` and ``composite``."""
+    return _load_backend(resolve_backend(device, requested))
+
+
 def takes_native(*tensors: Tensor) -> bool:
     """Whether the compiled kernels run where these tensors are and read their dtype. What has a kernel besides
     rasterization asks here, so that ``$MOEGS_RASTER`` chooses for all."""
@@ -149,7 +154,7 @@ def rasterize(
     settings_per_expert = _check_arguments(
         splats, channels, viewmat, K, width, height, expert_ids, num_experts, settings, background, depth
     )
-    module = _load_backend(resolve_backend(splats.means.device, backend))
+    module = backend_for(splats.means.device, backend)
     if expert_ids is None:
         expert_ids = torch.zeros(len(splats), dtype=torch.int32, device=splats.means.device)
 

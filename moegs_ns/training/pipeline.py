@@ -110,7 +110,10 @@ class MoegsPipeline(VanillaPipeline):
         outputs: dict[str, Tensor] = {}
         all_losses, all_metrics = [], []
         report = getattr(self.datamanager, "report_rendering", None)
-        for camera, batch in self._train_group(step):
+        group = self._train_group(step)
+        if hasattr(self.model, "expect_cameras"):
+            self.model.expect_cameras([camera for camera, _ in group])
+        for camera, batch in group:
             outputs = self._model(camera)
             metrics = self.model.get_metrics_dict(outputs, batch)
             all_losses.append(self.model.get_loss_dict(outputs, batch, metrics))

@@ -67,6 +67,16 @@ def test_the_datamanager_is_told_how_each_image_was_rendered() -> None:
     assert told[-1][1] is outputs["rgb"]
 
 
+def test_the_model_is_told_all_cameras_of_a_step_before_it_renders_the_first() -> None:
+    pipeline = make_pipeline(cameras_per_step=3)
+    model, events = pipeline.model, []
+    model.expect_cameras = lambda cameras: events.append([id(camera) for camera in cameras])
+    model.register_forward_pre_hook(lambda _, args: events.append(id(args[0])))
+    pipeline.get_train_loss_dict(0)
+    told, *rendered = events
+    assert told == rendered and len(rendered) > 1
+
+
 def test_one_camera_is_passed_through_untouched() -> None:
     pipeline = make_pipeline()
     pipeline.datamanager.next_train_group = None  # a datamanager of nerfstudio's own, with next_train only

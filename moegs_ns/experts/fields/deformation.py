@@ -19,6 +19,7 @@ class DeformationHeads(nn.Module):
 
     def __init__(self, inputs: int, width: int, outputs: dict[str, int], common: int = 0, xavier: bool = True) -> None:
         super().__init__()
+        self.common = common
         self.trunk = nn.Linear(common + inputs, width)
         self.heads = nn.ModuleDict(
             {

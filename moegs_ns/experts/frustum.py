@@ -1,0 +1,89 @@
+"""Gaussians that no camera of a training step sees need not be deformed.
+
+A deformation moves Gaussians, so whether one is seen is known only afterwards. Those whose undeformed state is seen are
+deformed in any case. For the others the change of position and size is computed first, without gradient and without
+the rest, and says which of them come into view. What is left out would have been culled by the rasterizer, with
+gradients and statistics of exactly zero.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from nerfstudio.cameras.cameras import Cameras
+from torch import Tensor
+
+from moegs_ns.splats.camera import viewmat_from_camera_to_world
+from moegs_ns.splats.culling import may_show
+from moegs_ns.splats.gaussian_set import GaussianSet
+from moegs_ns.splats.projection import ProjectionSettings
+
+# Where fewer are out of view, picking the others costs as much as it spares.
+_LEAST_SHARE = 0.1
+
+Changes = Callable[[Tensor, tuple[str, ...]], Mapping[str, Tensor]]
+
+
+@torch.no_grad()
+def rows_in_view(
+    gaussians: GaussianSet, cameras: Sequence[Cameras], settings: ProjectionSettings, changes: Changes
+) -> Tensor | None:
+    """Positions of the Gaussians that any of the cameras may see, ascending; None where these are nearly all.
+
+    Args:
+        gaussians: in their undeformed state.
+        cameras: of size 1, all of one instant; none means that nothing is known of who looks.
+        settings: how the Gaussians are projected.
+        changes: ``changes(rows, names)``, changes to the raw values of some Gaussians, for those of the attributes
+            ``names`` that change at all.
+    """
+    if not cameras:
+        return None
+    means, log_scales = gaussians["means"], gaussians["scales"]
+    seen = _seen(means, log_scales, cameras, settings)
+    hidden = (~seen).nonzero()[:, 0]
+    if len(hidden) < _LEAST_SHARE * len(means):
+        return None
+    change = changes(hidden, ("means", "scales"))
+    moved, resized = means[hidden], log_scales[hidden]
+    if "means" in change:
+        moved = moved + change["means"]
+    if "scales" in change:
+        resized = resized + change["scales"]
+    seen[hidden] = _seen(moved, resized, cameras, settings)
+    rows = seen.nonzero()[:, 0]
+    return rows if len(rows) <= (1 - _LEAST_SHARE) * len(means) else None
+
+
+def _seen(means: Tensor, log_scales: Tensor, cameras: Sequence[Cameras], settings: ProjectionSettings) -> Tensor:
+    seen = torch.zeros(len(means), dtype=torch.bool, device=means.device)
+    for camera in cameras:
+        viewmat = viewmat_from_camera_to_world(camera.camera_to_worlds[0].to(means.device))
+        intrinsics = camera.get_intrinsics_matrices()[0].to(means.device)
+        size = int(camera.width.item()), int(camera.height.item())
+        seen |= may_show(means, torch.exp(log_scales), viewmat, intrinsics, *size, settings)
+    return seen
+
+
+def take_rows(values: Tensor, rows: Tensor | None) -> Tensor:
+    """``values[rows]``, all of them for None. ``rows`` are different from each other."""
+    return values if rows is None else _TakeRows.apply(values, rows)
+
+
+def put_rows(values: Tensor, rows: Tensor | None, count: int) -> Tensor:
+    """The reverse of `take_rows`: ``[count, ...]`` zeros with ``values`` at ``rows``."""
+    return values if rows is None else values.new_zeros(count, *values.shape[1:]).index_copy_(0, rows, values)
+
+
+class _TakeRows(torch.autograd.Function):
+    """torch's own gradient adds row to row, for indices that may be equal."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, rows: Tensor) -> Tensor:
+        ctx.save_for_backward(rows)
+        ctx.count = len(values)
+        return values.index_select(0, rows)
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None]:
+        return put_rows(upstream[0], ctx.saved_tensors[0], ctx.count), None
