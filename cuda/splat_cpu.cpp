@@ -233,10 +233,12 @@ int32_t moegs_mean_difference(int64_t count, int32_t neighbors, int32_t size, co
         const int64_t edges = count * neighbors;
         Array<float> node_sums{size_t(count)}, factors{size_t(edges)};
         on_ranges(count, threads, [&](int, int64_t begin, int64_t end) {
-            outgoing_differences(graph, rows, size, begin, end, node_sums.data(), factors.data(), v_rows);
+            (size == 32 ? outgoing_differences<32> : outgoing_differences<0>)(graph, rows, size, begin, end,
+                                                                              node_sums.data(), factors.data(), v_rows);
         });
         on_ranges(count, threads, [&](int, int64_t begin, int64_t end) {
-            incoming_differences(graph, rows, size, factors.data(), float(1.0 / double(edges)), begin, end, v_rows);
+            (size == 32 ? incoming_differences<32> : incoming_differences<0>)(
+                graph, rows, size, factors.data(), float(1.0 / double(edges)), begin, end, v_rows);
         });
         double total = 0.0;
         for (int64_t i = 0; i < count; ++i) total += double(node_sums[size_t(i)]);

@@ -1,12 +1,13 @@
 """Gaussians that no camera of a training step sees need not be deformed.
 
-A deformation moves Gaussians, so whether one is seen is known only afterwards. Those whose undeformed state is seen are
-deformed in any case. For the others the change of position and size is computed first, without gradient and without
-the rest, and says which of them come into view. What is left out would have been culled by the rasterizer, with
-gradients and statistics of exactly zero.
+A deformation moves Gaussians, so whether one is seen is known only afterwards. Those whose undeformed centre is in
+view, or nearly, are deformed in any case. For the others the change of position and size is computed first, without
+gradient and without the rest, and says which of them come into view. What is left out would have been culled by the
+rasterizer, with gradients and statistics of exactly zero.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,6 +21,8 @@ from moegs_ns.splats.projection import ProjectionSettings
 
 # Where fewer are out of view, picking the others costs as much as it spares.
 _LEAST_SHARE = 0.1
+# Share of the image by which a centre may be beside it and count as nearly in view: a guess that only saves time.
+_BESIDE = 0.1
 
 Changes = Callable[[Tensor, tuple[str, ...]], Mapping[str, Tensor]]
 
@@ -40,7 +43,8 @@ def rows_in_view(
     if not cameras:
         return None
     means, log_scales = gaussians["means"], gaussians["scales"]
-    seen = _seen(means, log_scales, cameras, settings)
+    views = [_View.of(camera, means.device) for camera in cameras]
+    seen = _in_any(views, lambda view: view.shows_centres(means))
     hidden = (~seen).nonzero()[:, 0]
     if len(hidden) < _LEAST_SHARE * len(means):
         return None
@@ -50,19 +54,42 @@ def rows_in_view(
         moved = moved + change["means"]
     if "scales" in change:
         resized = resized + change["scales"]
-    seen[hidden] = _seen(moved, resized, cameras, settings)
+    scales = torch.exp(resized)
+    seen[hidden] = _in_any(
+        views,
+        lambda view: may_show(moved, scales, view.viewmat, view.intrinsics, view.width, view.height, settings),
+    )
     rows = seen.nonzero()[:, 0]
     return rows if len(rows) <= (1 - _LEAST_SHARE) * len(means) else None
 
 
-def _seen(means: Tensor, log_scales: Tensor, cameras: Sequence[Cameras], settings: ProjectionSettings) -> Tensor:
-    seen = torch.zeros(len(means), dtype=torch.bool, device=means.device)
-    for camera in cameras:
-        viewmat = viewmat_from_camera_to_world(camera.camera_to_worlds[0].to(means.device))
-        intrinsics = camera.get_intrinsics_matrices()[0].to(means.device)
-        size = int(camera.width.item()), int(camera.height.item())
-        seen |= may_show(means, torch.exp(log_scales), viewmat, intrinsics, *size, settings)
-    return seen
+@dataclass(frozen=True)
+class _View:
+    viewmat: Tensor  # [4, 4]
+    intrinsics: Tensor  # [3, 3]
+    width: int
+    height: int
+
+    @staticmethod
+    def of(camera: Cameras, device: torch.device) -> "_View":
+        return _View(
+            viewmat_from_camera_to_world(camera.camera_to_worlds[0].to(device)),
+            camera.get_intrinsics_matrices()[0].to(device),
+            int(camera.width.item()),
+            int(camera.height.item()),
+        )
+
+    def shows_centres(self, means: Tensor) -> Tensor:
+        """``[N]`` bool: points in front of the camera whose projection lies in the image, or a little beside it."""
+        # Homogeneous pixel coordinates: u z, v z and z.
+        projection = self.intrinsics @ self.viewmat[:3]
+        u, v, z = (means @ projection[:, :3].T + projection[:, 3]).unbind(-1)
+        middle_u, middle_v, reach = self.width / 2, self.height / 2, 1 + 2 * _BESIDE
+        return ((u - middle_u * z).abs() < reach * middle_u * z) & ((v - middle_v * z).abs() < reach * middle_v * z)
+
+
+def _in_any(views: Sequence[_View], test: Callable[[_View], Tensor]) -> Tensor:
+    return torch.stack([test(view) for view in views]).any(dim=0)
 
 
 def take_rows(values: Tensor, rows: Tensor | None) -> Tensor:

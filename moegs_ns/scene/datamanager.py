@@ -278,7 +278,9 @@ class DynamicDataManager(FullImageDatamanager):
 
     def _item(self, dataset: InputDataset, index: int) -> Item:
         image = dataset.get_data(index, image_type="uint8")["image"]
-        camera = dataset.cameras[index : index + 1].to(self.device)
+        camera = dataset.cameras[index : index + 1]
+        if camera.device != torch.device(self.device):  # copying all its parts takes as long as picking them
+            camera = camera.to(self.device)
         return camera, {"image": image.to(self.device), "image_idx": index}
 
 
