@@ -5,7 +5,8 @@
 One run measures, with one and with two threads: the yardstick (a 1024^3 float32 matrix product and a 64 MB copy); a
 full training step of STG with 20 000 Gaussians at 320x240 (one camera, spherical harmonics of degree 3, 0.8 L1 + 0.2
 (1 - SSIM), Adam), whole and stage by stage; forward and backward of `rasterize` alone at 50 000 Gaussians; and the
-readable torch twin beside them, once. Writes benchmarks/results/training_step.json and docs/performance.md.
+readable torch twin beside them, once. Writes benchmarks/results/training_step.json and docs/performance.md. Other
+experts, stage by stage: step_profile.py.
 """
 
 import json
@@ -18,13 +19,15 @@ from typing import Any
 
 import torch
 import tyro
-from machine import describe_measurement, machine_sentence, summary, timings, yardstick
+from machine import describe_measurement, summary, timings, yardstick
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.scene_box import SceneBox
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
 from nerfstudio.engine.optimizers import Optimizers
 from raster_scene import SurfaceScene, surface_scene
 from rich.console import Console
+from training_step_section import STAGES
+from write_performance import PAGE, TRAINING_STEP, write_page
 
 from moegs_ns.experts.stg import STGModel, STGModelConfig
 from moegs_ns.experts.views import camera_time
@@ -36,15 +39,7 @@ from moegs_ns.splats.sh import sh_from_color
 from moegs_ns.splats.splats import Splats
 from moegs_ns.training.optimizers import AdamConfig
 
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "benchmarks" / "results" / "training_step.json"
-PAGE = ROOT / "docs" / "performance.md"
 WIDTH, HEIGHT = 320, 240
-STAGES = ("splats_at", "spherical harmonics", "projection and compositing", "loss", "backward", "optimizer")
-#: Milliseconds the design study of the kernels measured on two cores of another machine: minima, with AVX-512 code for
-#: the training step and AVX2 code for the rasterizer. The project's bound is 1.5 times these.
-STUDY_MS = {"training step": {"2": 34.6}, "rasterize": {"1": 48.1, "2": 26.2}}
-BOUND = 1.5
 
 
 @dataclass
@@ -63,7 +58,7 @@ class Arguments:
     """Repetitions of the torch twin, after one warm-up; 0 leaves it out."""
     seed: int = 0
     """Seed of the synthetic scene."""
-    output: Path = RESULTS
+    output: Path = TRAINING_STEP
     """JSON file to write."""
     page: Path = PAGE
     """Markdown page to write."""
@@ -225,79 +220,12 @@ def run(arguments: Arguments) -> dict[str, Any]:
     return result
 
 
-def page(result: dict[str, Any]) -> str:
-    """The Markdown page that states the measurements."""
-    workload = result["workload"]
-    columns = {f"{count} thread{'s'[: count != '1']}": row for count, row in result["threads"].items()}
-    if "torch_twin" in result:
-        columns[f"torch twin, {result['torch_twin']['threads']} threads"] = result["torch_twin"]
-
-    def line(label: str, *path: str) -> str:
-        cells = []
-        for row in columns.values():
-            for key in path:
-                row = row.get(key, {})
-            cells.append(f"{row['median_ms']:.1f} ({row['min_ms']:.1f})" if row else "")
-        return f"| {label} | {' | '.join(cells)} |"
-
-    size = f"{workload['width']}x{workload['height']}"
-    step = f"training step, {workload['gaussians']:,} Gaussians at {size}"
-    raster = f"rasterize, forward and backward, {workload['raster_gaussians']:,} Gaussians at {size}"
-    kernels = result["kernels"]
-    lines = [
-        "# Speed",
-        "",
-        "Written by [benchmarks/training_step.py](../benchmarks/training_step.py); do not edit.",
-        "",
-        f"- command: `{result['measurement']['command']}`, seed {result['measurement']['seed']}",
-        f"- machine: {machine_sentence(result['measurement'])}",
-        f"- kernels: {kernels.get('compiler', 'unknown compiler')}, `{kernels.get('flags', '')}`",
-        f"- OMP_WAIT_POLICY: {result['openmp_wait_policy']}",
-        "",
-        f"Milliseconds, median (minimum) of {workload['repetitions']} repetitions. A training step is STG with",
-        "spherical harmonics of degree 3 on one camera: the Gaussians of the instant, their colours, projection and",
-        "compositing, 0.8 L1 + 0.2 (1 - SSIM), backward, Adam, density statistics. Stages are timed one by one, so",
-        "their sum is not exactly the whole.",
-        "",
-        f"|  | {' | '.join(columns)} |",
-        f"|{'---|' * (1 + len(columns))}",
-        line("yardstick: 1024³ float32 matrix product", "yardstick", "matmul"),
-        line("yardstick: copy of 64 MB", "yardstick", "copy"),
-        line(f"**{step}**", "training_step"),
-        *(line(f"· {stage}", "stages", stage) for stage in STAGES),
-        line(f"**{raster}**", "rasterize"),
-        "",
-        "Against the project's bound, 1.5 times what the kernels' design study measured on two cores of another",
-        "machine (training step: AVX-512 code; rasterizer: AVX2 code). Minima, as there:",
-        "",
-        "| | study ms | bound ms | measured ms | |",
-        "|---|---|---|---|---|",
-        *_against_the_bound(result["threads"]),
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def _against_the_bound(threads: dict[str, Any]) -> list[str]:
-    rows = []
-    for what, studies in STUDY_MS.items():
-        for count, study in studies.items():
-            if count in threads:
-                ms = threads[count][what.replace(" ", "_")]["min_ms"]
-                verdict = "within" if ms <= BOUND * study else "**above**"
-                cells = (f"{what}, {count} thread{'s'[: count != '1']}", f"{study:.1f}", f"{BOUND * study:.1f}")
-                rows.append(f"| {' | '.join(cells)} | {ms:.1f} | {verdict} |")
-    return rows
-
-
 def main(arguments: Arguments) -> None:
     result = run(arguments)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(json.dumps(result, indent=1) + "\n", "utf8")
-    text = page(result)
-    arguments.page.parent.mkdir(parents=True, exist_ok=True)
-    arguments.page.write_text(text, "utf8")
-    Console().print(text, markup=False, soft_wrap=True)
+    write_page(arguments.page, training_step=arguments.output)
+    Console().print(f"wrote {arguments.output} and {arguments.page}", soft_wrap=True, highlight=False)
 
 
 if __name__ == "__main__":

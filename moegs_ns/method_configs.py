@@ -55,10 +55,11 @@ def _method(
     )
 
 
-def expert_method(name: str) -> MethodSpecification:
-    """The method ``moegs-<name>`` that trains one expert with its paper's recipe."""
+def expert_method(name: str, recipe: Recipe | None = None) -> MethodSpecification:
+    """The method ``moegs-<name>`` that trains one expert with its paper's recipe, or with another one."""
     family = EXPERTS[name]
-    return _method(name, family.recipe, family.model_config(), AdamConfig, family.description)
+    recipe = recipe or family.recipe
+    return _method(name, recipe, family.config(**recipe.model), AdamConfig, family.description)
 
 
 def router_method() -> MethodSpecification:
