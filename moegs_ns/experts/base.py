@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
 from nerfstudio.engine.optimizers import Optimizers
@@ -89,6 +90,14 @@ class ExpertModel(Model):
     def splats_at(self, time: float) -> Splats:
         """The Gaussians of one instant, activated, with ``sh``. ``time`` in [0,1] from first to last frame."""
 
+    def make_gaussians(self, seeds: SeedCloud) -> Any:
+        """The Gaussians; a family with several sets of them returns `GaussianParts` instead of one set."""
+        return GaussianSet(self.initial_tensors(seeds))
+
+    def extra_channels(self, splats: Splats) -> Tensor | None:
+        """Channels ``[N,E]`` blended beside the colours in training, over zeros; ``extra [H,W,E]`` in the outputs."""
+        return None
+
     def control_density(self, iteration: int, optimizers: Optimizers) -> None:
         """Clone, split, prune or reset after optimizer step ``iteration`` (counted from 1, as papers do)."""
 
@@ -104,7 +113,7 @@ class ExpertModel(Model):
         self.near = _NEAR_MARGIN * float(self.metadata.get("near", 0.05)) if near is None else near
         self.far = _FAR_MARGIN * float(self.metadata.get("far", 1e9)) if far is None else far
         seeds = seed_cloud(self.seed_points, self.metadata)
-        self.gaussians = GaussianSet(self.initial_tensors(seeds))
+        self.gaussians: GaussianSet = self.make_gaussians(seeds)
         # The number of finished optimizer steps travels in the checkpoint: a frozen or reloaded expert renders at the
         # step it was saved at (spherical harmonics degree, and whatever else a family schedules).
         self.register_buffer("training_step", torch.zeros((), dtype=torch.int64))
@@ -251,24 +260,30 @@ class ExpertModel(Model):
         intrinsics = camera.get_intrinsics_matrices()[0].to(self.device)
         width, height = int(camera.width.item()), int(camera.height.item())
         splats = self._shared_splats(camera_time(camera, self.config.default_time))
+        channels = self.colors(splats, viewmat)
+        extra = self.extra_channels(splats) if self.training else None
+        if extra is not None:
+            channels = torch.cat([channels, extra], dim=1)
         view = rasterize(
             splats,
-            self.colors(splats, viewmat),
+            channels,
             viewmat,
             intrinsics,
             width,
             height,
             settings=self.projection_settings,
-            background=self.background_color(),
+            background=F.pad(self.background_color(), (0, channels.shape[1] - 3)),
             depth=not self.training,
         )
         if self.training and view.means2d.requires_grad:
             view.means2d.retain_grad()
             self._views.append((view, width, height))
-        rgb = view.images[0]
+        rgb = view.images[0][..., :3]
         if self.training and self.config.camera_gains:
             rgb = rgb * self.camera_gain(camera)
         outputs = {"rgb": rgb, "accumulation": view.alphas[0][..., None]}
+        if extra is not None:
+            outputs["extra"] = view.images[0][..., 3:]
         if view.depths is not None:
             outputs["depth"] = view.depths[0][..., None]
             outputs["rgb"] = outputs["rgb"].clamp(0.0, 1.0)

@@ -182,6 +182,14 @@ class DynamicDataManager(FullImageDatamanager):
         """The first image of the next group; for callers that know one image per step."""
         return self.next_train_group(step)[0]
 
+    def limit_frames(self, count: int) -> None:
+        """Train on the first ``count`` frames of the clip only, from the next step on (a new epoch begins).
+
+        Raises:
+            ValueError: too few images in them for ``cameras_per_step``.
+        """
+        self._sampler.limit(count)
+
     def sampler_state(self) -> dict[str, Any]:
         """Where sampling stands, for a checkpoint: tensors and plain numbers, loadable with weights_only."""
         return {"train": self._sampler.state(), "next_eval_index": self._next_eval_index}

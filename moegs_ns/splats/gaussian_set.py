@@ -5,13 +5,14 @@ checkpoints hold. Every per-Gaussian tensor is registered once, here, and every 
 attribute cannot be forgotten when Gaussians are cloned, split, removed or loaded.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 _REQUIRED = ("means", "scales", "quats", "opacities")
+_GRADIENT_STATISTICS = ("gradient_sum", "gradient_count")
 
 
 class GaussianSet(nn.Module):
@@ -20,6 +21,8 @@ class GaussianSet(nn.Module):
     Args:
         tensors: raw initial values, first dimension N. ``means [N,3]``, ``scales [N,3]`` (log), ``quats [N,4]`` (wxyz)
             and ``opacities [N]`` (logit) must be among them; gsplat's strategy operations know them by these names.
+        statistics: further running statistics to keep per Gaussian beside its gradients, by name, each with the value
+            it starts from. Copies of a Gaussian inherit them.
 
     Raises:
         ValueError: a required tensor is missing or the numbers of rows differ.
@@ -28,7 +31,7 @@ class GaussianSet(nn.Module):
     gradient_sum: Tensor
     gradient_count: Tensor
 
-    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+    def __init__(self, tensors: Mapping[str, Tensor], statistics: Mapping[str, float] | None = None) -> None:
         super().__init__()
         missing = [name for name in _REQUIRED if name not in tensors]
         if missing:
@@ -38,8 +41,9 @@ class GaussianSet(nn.Module):
             raise ValueError(f"expected the same number of rows in every tensor, found {rows}")
         self.params = nn.ParameterDict({name: nn.Parameter(value.clone()) for name, value in tensors.items()})
         count = rows["means"]
-        self.register_buffer("gradient_sum", torch.zeros(count))
-        self.register_buffer("gradient_count", torch.zeros(count))
+        self._start_values = {**dict.fromkeys(_GRADIENT_STATISTICS, 0.0), **(statistics or {})}
+        for name, value in self._start_values.items():
+            self.register_buffer(name, torch.full((count,), value))
         self.register_load_state_dict_pre_hook(_resize_to_checkpoint)
 
     def __len__(self) -> int:
@@ -69,21 +73,23 @@ class GaussianSet(nn.Module):
         """``[N]`` mean gradient norm over the views that saw each Gaussian; 0 where none did."""
         return self.gradient_sum / self.gradient_count.clamp_min(1)
 
+    def statistic(self, name: str) -> Tensor:
+        """``[N]`` running statistic of that name; its values may be changed in place."""
+        return self.get_buffer(name)
+
     @torch.no_grad()
-    def reset_statistics(self) -> None:
-        """Forget all accumulated gradients and match the buffers to the present number of Gaussians."""
-        self.gradient_sum = torch.zeros(len(self), device=self.params["means"].device)
-        self.gradient_count = torch.zeros_like(self.gradient_sum)
+    def reset_statistics(self, names: Sequence[str] = _GRADIENT_STATISTICS) -> None:
+        """Start these statistics afresh (by default the gradients), for the present number of Gaussians."""
+        for name in names:
+            setattr(self, name, torch.full((len(self),), self._start_values[name], device=self.params["means"].device))
 
     # -- operations that change N (gsplat's strategy operations move the optimizer state along) --------------------
 
-    def _running_state(self) -> dict[str, Tensor]:
-        return {"gradient_sum": self.gradient_sum, "gradient_count": self.gradient_count}
-
     def _run(self, operation: Callable, optimizers: Mapping[str, Optimizer], mask: Tensor) -> None:
-        state = self._running_state()
+        state = {name: self.statistic(name) for name in self._start_values}
         operation(params=self.params, optimizers=optimizers, state=state, mask=mask)
-        self.gradient_sum, self.gradient_count = state["gradient_sum"], state["gradient_count"]
+        for name, value in state.items():
+            setattr(self, name, value)
 
     def clone(self, mask: Tensor, optimizers: Mapping[str, Optimizer]) -> int:
         """Duplicate the Gaussians of ``mask [N]``; the copies are the last rows. Returns their number."""
@@ -108,6 +114,43 @@ class GaussianSet(nn.Module):
 
             self._run(ops.remove, optimizers, mask)
         return removed
+
+    @torch.no_grad()
+    def append(
+        self,
+        rows: Mapping[str, Tensor],
+        optimizers: Mapping[str, Optimizer],
+        statistics: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        """Add Gaussians as the last rows, with fresh optimizer moments.
+
+        Args:
+            rows: raw values ``[n, ...]`` of every tensor.
+            optimizers: by tensor name.
+            statistics: ``[n]`` values of running statistics that do not start afresh.
+
+        Raises:
+            ValueError: a tensor is missing or has rows of another shape.
+        """
+        expected = {name: parameter.shape[1:] for name, parameter in self.params.items()}
+        found = {name: value.shape[1:] for name, value in rows.items()}
+        if found != expected:
+            raise ValueError(f"expected rows of {expected} to append, found {found}")
+        count = rows["means"].shape[0]
+        for name, value in rows.items():
+            old, optimizer = self.params[name], optimizers[name]
+            new = nn.Parameter(torch.cat([old.data, value.to(old)]))
+            state = optimizer.state.pop(old, {})
+            for key, moment in state.items():
+                if torch.is_tensor(moment) and moment.shape == old.shape:
+                    state[key] = torch.cat([moment, moment.new_zeros(count, *moment.shape[1:])])
+            optimizer.param_groups[0]["params"] = [new]
+            optimizer.state[new] = state
+            self.params[name] = new
+        for name, start in self._start_values.items():
+            kept = self.statistic(name)
+            added = (statistics or {}).get(name, kept.new_full((count,), start))
+            setattr(self, name, torch.cat([kept, added]))
 
     @torch.no_grad()
     def cap_opacity(self, maximum: float, optimizers: Mapping[str, Optimizer]) -> None:
