@@ -184,7 +184,7 @@ class Ex4DGSModel(ExpertModel):
         return GaussianParts({part: GaussianSet(tensors, ERROR_STATISTICS) for part, tensors in parts.items()})
 
     def _thinned(self, seeds: SeedCloud) -> SeedCloud:
-        """Fewer seeds where there are too many. Timed ones are few and say what nothing else does: they may take half."""
+        """Fewer seeds where there are too many. Timed ones, which say what nothing else does, may take half the room."""
         limits = [limit for limit in (self.config.max_seeds, self.config.max_gaussians) if limit is not None]
         if not limits or len(seeds) <= min(limits):
             return seeds
@@ -289,7 +289,7 @@ class Ex4DGSModel(ExpertModel):
         if self.training and torch.is_grad_enabled():
             self._seen.append(
                 SeenView(
-                    frame=self.clock.frame(camera_time(camera, self.config.default_time)),
+                    frame=round(self.clock.frame(camera_time(camera, self.config.default_time))),
                     viewmat=viewmat_from_camera_to_world(camera.camera_to_worlds[0].to(self.device)),
                     width=int(camera.width.item()),
                     view=self._views[-1][0],

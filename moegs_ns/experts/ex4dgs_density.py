@@ -130,9 +130,7 @@ class Ex4DGSDensity(nn.Module):
 
     def _note_loss(self, seen: SeenView) -> None:
         if seen.loss is not None:
-            self.frame_losses[int(seen.frame) // self.clock.interval] += torch.stack(
-                [seen.loss, torch.ones_like(seen.loss)]
-            )
+            self.frame_losses[seen.frame // self.clock.interval] += torch.stack([seen.loss, torch.ones_like(seen.loss)])
 
     def _plan_extraction(self, iteration: int) -> None:
         """At a growth of the window and a little later for its newest frames; now and then where the error is worst."""

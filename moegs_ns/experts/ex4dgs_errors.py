@@ -36,7 +36,7 @@ class SeenView:
     """One rendering of a training step.
 
     Attributes:
-        frame: frame number shown.
+        frame: number of the frame shown.
         viewmat: ``[4,4]`` world-to-camera.
         width: of the image, pixels.
         view: what was rendered.
@@ -44,7 +44,7 @@ class SeenView:
         loss: photometric loss of the view, once it is known.
     """
 
-    frame: float
+    frame: int
     viewmat: Tensor
     width: int
     view: Rasterized
@@ -69,7 +69,7 @@ def accumulate_errors(gaussians: GaussianParts, seen: SeenView, views: int) -> N
         _accumulate(part, part_sums, part_radii, seen.frame)
 
 
-def _accumulate(part: GaussianSet, sums: Tensor, radii: Tensor, frame: float) -> None:
+def _accumulate(part: GaussianSet, sums: Tensor, radii: Tensor, frame: int) -> None:
     weight, error, similarity = sums.unbind(dim=-1)
     visible = weight > 0
     error = error / weight.clamp_min(_TINY)
