@@ -27,7 +27,19 @@ _SMALL: dict[str, dict[str, Any]] = {
         "width": 8,
         "coarse_steps": 20,
     },
+    "ex4dgs": {
+        "sh_degree": 1,
+        "sh_degree_interval": 10,
+        "background": "black",
+        "keyframe_interval": 2,
+        "window_frames": 2,
+        "window_growth": 1,
+        "window_interval": 10,
+        "extract_start": 10,
+    },
 }
+#: Families whose Gaussians differ in kind where seeds have times: every third of their seeds has one.
+_TIMED = {"ex4dgs"}
 
 
 def scene_box() -> SceneBox:
@@ -59,6 +71,11 @@ def make_expert(
     """An expert whose every parameter is random, as after ``step`` training steps, in training mode."""
     torch.manual_seed(seed)  # what a family draws itself
     generator = torch.Generator().manual_seed(seed)
+    metadata: dict[str, Any] = {"num_frames": NUM_FRAMES, "camera_extent": 2.0, "camera_names": list(cameras)}
+    if family in _TIMED:
+        times = torch.full((count, 1), torch.nan)
+        times[::3] = torch.arange(len(times[::3]))[:, None] % NUM_FRAMES / (NUM_FRAMES - 1)
+        metadata["points3D_time"] = times
     model = (
         expert_family(family)
         .config(**{**_SMALL[family], **config})
@@ -69,14 +86,17 @@ def make_expert(
                 torch.randn(count, 3, generator=generator),
                 torch.randint(0, 256, (count, 3), generator=generator, dtype=torch.uint8),
             ),
-            metadata={"num_frames": NUM_FRAMES, "camera_extent": 2.0, "camera_names": list(cameras)},
+            metadata=metadata,
         )
     )
     with torch.no_grad():
         for parameter in model.parameters():
             parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
-        model.gaussians["opacities"].add_(3.0)
-        model.gaussians["scales"].sub_(1.2)  # small enough to leave holes
+        for name, parameter in model.gaussians.params.items():
+            if name.endswith("opacities"):
+                parameter.add_(3.0)
+            elif name.endswith("scales"):
+                parameter.sub_(1.2)  # small enough to leave holes
     model.training_step.fill_(step)
     return model
 

@@ -148,10 +148,12 @@ def test_nerfstudio_understands_every_command_line(tmp_path: Path, preset: str |
     """The parsed config has the numbers of the recipe: nothing is lost or misread on the way."""
     import tyro
 
-    from moegs_ns.method_configs import moegs_4dgaussians, moegs_router, moegs_stg
+    from moegs_ns import method_configs
+    from moegs_ns.method_configs import moegs_router
 
-    registered = {one.config.method_name: one.config for one in (moegs_stg, moegs_4dgaussians, moegs_router)}
-    for stage in stages_of(tmp_path, ["stg", "4dgaussians"], preset=preset, options=("--downscale", "4")):
+    methods = [moegs_router, *(getattr(method_configs, f"moegs_{name}") for name in EXPERTS)]
+    registered = {one.config.method_name: one.config for one in methods}
+    for stage in stages_of(tmp_path, list(EXPERTS), preset=preset, options=("--downscale", "4")):
         config = tyro.cli(
             type(registered[stage.method]),
             default=registered[stage.method],
