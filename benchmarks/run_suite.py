@@ -16,9 +16,21 @@ import numpy as np
 import tyro
 from machine import describe_measurement
 from rich.console import Console
-from suites import RESULTS, ROOT, Suite, in_table_order, keep, portable, read_suite, result_file, run_key
+from suites import (
+    RESULTS,
+    ROOT,
+    Suite,
+    in_table_order,
+    keep,
+    read_suite,
+    result_file,
+    run_key,
+    shown_with_state,
+    write_json,
+)
 from temporal_mean import temporal_mean_psnr
 
+from moegs_ns.cli.objects import object_summary
 from moegs_ns.reporting.evaluation_files import read_result
 from moegs_ns.scene.dataparsers.n3v import N3VDataParserConfig
 from moegs_ns.scene.dataset import FrameDataset
@@ -60,13 +72,15 @@ def temporal_mean(record: dict[str, Any]) -> dict[str, Any] | None:
     return {"psnr": float(np.mean(np.concatenate(frames))), "images": sum(map(len, frames))}
 
 
-def store(suite: Suite, stage: Stage, folder: Path) -> Path:
-    """Keep an evaluated run; the file is replaced as a whole, unless it says the same already."""
+def store(suite: Suite, stage: Stage, folder: Path, further: dict[str, Any] | None = None) -> Path:
+    """Keep an evaluated run, with ``further`` entries; a file that says the same already is left alone."""
     result = read_result(stage.run)
     extra = {
         "suite": {name: getattr(suite, name) for name in ("name", "description", "preset", "seeds")},
         "measurement": {key: value for key, value in describe_measurement(result.seed).items() if key != "source"},
         "temporal_mean": temporal_mean(result.record),
+        "objects": object_summary(result, Console()),
+        **(further or {}),
     }
     kept = keep(result, stage, extra)
     file = result_file(folder, run_key(stage.run))
@@ -74,10 +88,7 @@ def store(suite: Suite, stage: Stage, folder: Path) -> Path:
         present = json.loads(file.read_text("utf8"))
         if {**present, "measurement": None} == json.loads(json.dumps({**kept, "measurement": None})):
             return file  # of the same run: when and where it was kept first stands
-    file.parent.mkdir(parents=True, exist_ok=True)
-    scratch = file.with_suffix(".tmp")
-    scratch.write_text(json.dumps(kept, indent=1) + "\n", "utf8")
-    scratch.replace(file)
+    write_json(file, kept)
     return file
 
 
@@ -87,9 +98,7 @@ def main(arguments: Arguments) -> None:
     plans = suite.plans(arguments.output_dir.absolute())
     if arguments.plan:
         for stage in in_table_order(plans):
-            console.print(
-                f"{portable(stage.shown())}  # {stage.state()}", soft_wrap=True, markup=False, highlight=False
-            )
+            console.print(shown_with_state(stage), soft_wrap=True, markup=False, highlight=False)
         return
     for stages in plans:
         run_stages(

@@ -54,14 +54,7 @@ class Suite:
         Raises:
             FileNotFoundError: the data are in neither place.
         """
-        candidates = [ROOT / self.data, data_dir() / self.data]
-        for candidate in candidates:
-            if candidate.is_dir():
-                return Scene(candidate, self.parser, self.options, output_dir)
-        raise FileNotFoundError(
-            f"expected the data of suite '{self.name}' in {' or '.join(map(str, candidates))}, found none; "
-            "set MOEGS_DATA_DIR to the folder that holds it"
-        )
+        return Scene(find_data(self.data), self.parser, self.options, output_dir)
 
     def plans(self, output_dir: Path) -> list[list[Stage]]:
         """The stages of every set and seed; sets share the runs of experts they have in common."""
@@ -72,6 +65,22 @@ class Suite:
 def data_dir() -> Path:
     """Folder of the real scenes: ``$MOEGS_DATA_DIR``, else ``../shared/data`` beside the checkout."""
     return Path(os.environ.get("MOEGS_DATA_DIR", _DEFAULT_DATA)).absolute()
+
+
+def find_data(data: str) -> Path:
+    """A data folder named relative to the checkout or to the folder of real scenes.
+
+    Raises:
+        FileNotFoundError: it is in neither place.
+    """
+    candidates = [ROOT / data, data_dir() / data]
+    for candidate in candidates:
+        if candidate.is_dir():
+            return candidate
+    raise FileNotFoundError(
+        f"expected data in {' or '.join(map(str, candidates))}, found none; set MOEGS_DATA_DIR to the folder that "
+        f"holds '{data}'"
+    )
 
 
 def read_suite(name: str) -> Suite:
@@ -120,6 +129,11 @@ def portable(value: Any) -> Any:
     return value
 
 
+def shown_with_state(stage: Stage) -> str:
+    """A planned command line as one would type it, and how far its run is."""
+    return f"{portable(stage.shown())}  # {stage.state()}"
+
+
 def keep(result: RunResult, stage: Stage, extra: dict[str, Any]) -> dict[str, Any]:
     """What is kept of an evaluated run, as plain data.
 
@@ -166,6 +180,14 @@ class StoredResult(RunResult):
         by_run = {run_key(sibling.folder): sibling for sibling in self.siblings}
         keys = [run_key(Path(folder)) for folder in self.record["expert"].get("config", {}).get("experts", [])]
         return [by_run.get(key, f"{key} was not kept") for key in keys]
+
+
+def write_json(file: Path, content: Any) -> None:
+    """Write the file as a whole: readers see the old or the new one, never half of one."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    scratch = file.with_suffix(".tmp")
+    scratch.write_text(json.dumps(content, indent=1) + "\n", "utf8")
+    scratch.replace(file)
 
 
 def read_results(folder: Path) -> list[tuple[dict[str, Any], StoredResult]]:

@@ -1,6 +1,7 @@
-"""Write docs/results.md from what benchmarks/run_suite.py kept; nothing in that page is typed by hand.
+"""Write docs/results.md from what benchmarks/run_suite.py, equal_budget.py and run_sweep.py kept; nothing in that page
+is typed by hand.
 
-python benchmarks/write_results.py
+    python benchmarks/write_results.py
 """
 
 import dataclasses
@@ -13,9 +14,13 @@ import tyro
 from machine import machine_sentence
 from rich.console import Console
 from suites import RESULTS, ROOT, StoredResult, read_results
+from sweep_section import read_sweep_results, sweep_section
+from sweeps import SWEEP_RESULTS
 
-from moegs_ns.reporting.rows import MIXTURE
-from moegs_ns.reporting.tables import Table, build_tables, mean_and_deviation
+from moegs_ns.cli.objects import row_labels
+from moegs_ns.reporting.object_psnr import object_table
+from moegs_ns.reporting.rows import MIXTURE, mixture_rows, single_row
+from moegs_ns.reporting.tables import Table, build_tables, mean_and_deviation, seeds_of
 
 PAGE = ROOT / "docs" / "results.md"
 TEMPORAL_MEAN = "temporal mean"
@@ -26,6 +31,11 @@ Written by [benchmarks/write_results.py](../benchmarks/write_results.py) from th
 camera is rendered by `ns-eval` once per run, after training. *Temporal mean* is the average over time of the test
 camera's own frames: the score no model without motion can beat.
 """
+_SWEEPS_HEAD = """## Choices made on val cameras
+
+Settings are chosen before the test camera is looked at. `python benchmarks/run_sweep.py SWEEP` trains without the val
+cameras and scores on them.
+"""
 
 
 @dataclass
@@ -33,17 +43,16 @@ class Arguments:
     """Write docs/results.md."""
 
     results: Path = RESULTS
-    """Folder with one folder of JSON files per suite."""
+    """Folder with one folder of JSON files per suite, and one of sweeps."""
     output: Path = PAGE
     """Page to write."""
 
 
-def with_temporal_mean(table: Table, psnr: float, results: Sequence[StoredResult]) -> Table:
-    """The table with the temporal mean as its first row, and how far above it the runs are."""
+def with_temporal_mean(table: Table, psnr: float, labelled: Sequence[tuple[str, StoredResult]]) -> Table:
+    """The table with the temporal mean as its first row, and how far above it the runs of each label are."""
     row = [TEMPORAL_MEAN, *(f"{psnr:.2f}" if name == "PSNR" else "-" for name in table.header[1:])]
     leads: dict[str, list[float]] = {}
-    for result in results:
-        label = MIXTURE if result.expert_names else result.expert
+    for label, result in labelled:
         leads.setdefault(label, []).append(result.scores["psnr"] - psnr)
     said = ", ".join(f"{label} {mean_and_deviation(values, '+.2f')} dB" for label, values in leads.items())
     return dataclasses.replace(
@@ -54,6 +63,62 @@ def with_temporal_mean(table: Table, psnr: float, results: Sequence[StoredResult
     )
 
 
+def label_of(one: dict[str, Any], result: StoredResult) -> str:
+    """What a kept run is called: an equal-budget expert must not pass for the one that is mixed."""
+    if "equal_budget" in one:
+        return f"{result.expert} ({single_row(result).detail})"
+    return MIXTURE if result.expert_names else result.expert
+
+
+def rival_notes(kept: Sequence[tuple[dict[str, Any], StoredResult]]) -> list[str]:
+    """How the equal-budget experts came about, what they really got, and how the mixture compares; one note each."""
+    by_run = {one["run"]: result for one, result in kept}
+    groups: dict[str, list[tuple[dict[str, Any], StoredResult, StoredResult]]] = {}
+    for one, rival in kept:
+        budget = one.get("equal_budget")
+        if budget is not None and budget["rival_of"] in by_run:
+            groups.setdefault(label_of(one, rival), []).append((budget, rival, by_run[budget["rival_of"]]))
+    return [_rival_note(label, group) for label, group in groups.items()]
+
+
+def _rival_note(label: str, group: Sequence[tuple[dict[str, Any], StoredResult, StoredResult]]) -> str:
+    rivals, mixtures = [rival for _, rival, _ in group], [mixture for _, _, mixture in group]
+    costs = {
+        "rival": [single_row(one).values for one in rivals],
+        "mixture": [mixture_rows(one)[-1].values for one in mixtures],
+    }
+
+    def said(who: str, name: str) -> str:
+        values = [one[name] for one in costs[who] if name in one]
+        return mean_and_deviation(values, ",.0f") if len(values) == len(group) else "n/a"
+
+    leads = [mixture.scores["psnr"] - rival.scores["psnr"] for rival, mixture in zip(rivals, mixtures, strict=True)]
+    lengths = [budget["steps"] / budget["own_steps"] for budget, _, _ in group]
+    seeds = f"seed{'s' if len(rivals) > 1 else ''} {', '.join(str(rival.seed) for rival in rivals)}"
+    return (
+        f"{label}: the expert with the highest mean score on these very test images (a choice that favours it), "
+        f"trained alone with the mixture's Gaussians as the limit and {mean_and_deviation(lengths, '.2f')} times its "
+        f"steps. It has {said('rival', 'gaussians')} Gaussians after {said('rival', 'seconds')} s of training; the "
+        f"mixture with its experts has {said('mixture', 'gaussians')} after {said('mixture', 'total_seconds')} s. The "
+        f"mixture is {mean_and_deviation(leads, '+.2f')} dB from it ({seeds})."
+    )
+
+
+def object_tables(kept: Sequence[tuple[dict[str, Any], StoredResult]]) -> list[Table]:
+    """PSNR per object of every set of experts that was mixed, and of every rival, where the scene has masks."""
+    groups: dict[tuple[str, ...], list[tuple[dict[str, Any], StoredResult]]] = {}
+    for one, result in kept:
+        if one.get("objects"):
+            groups.setdefault((label_of(one, result), *result.expert_names), []).append((one, result))
+    tables = []
+    for (label, *experts), group in groups.items():
+        results = [result for _, result in group]
+        title = f"{results[0].scene}: PSNR per object, {' + '.join(experts) or label}{seeds_of(results)}"
+        labels = row_labels(results[0]) if experts else {"rgb": label}
+        tables.append(object_table(title, [one["objects"] for one, _ in group], labels))
+    return tables
+
+
 def suite_section(kept: Sequence[tuple[dict[str, Any], StoredResult]]) -> str:
     """One suite: what it is, its tables, its commands and its machines."""
     files = [one for one, _ in kept]
@@ -61,15 +126,19 @@ def suite_section(kept: Sequence[tuple[dict[str, Any], StoredResult]]) -> str:
     mixed = {sibling.folder for _, result in kept for sibling in result.experts() if not isinstance(sibling, str)}
     shown = [result for _, result in kept if result.folder not in mixed]
     means = {round(one["temporal_mean"]["psnr"], 6) for one in files if one["temporal_mean"]}
-    tables = build_tables(shown)
+    notes = rival_notes(kept)
+    tables = [dataclasses.replace(table, notes=[*notes, *table.notes]) for table in build_tables(shown)]
     if len(means) == 1:
-        everything = [result for _, result in kept]
-        tables = [with_temporal_mean(table, next(iter(means)), everything) for table in tables]
+        labelled = [(label_of(one, result), result) for one, result in kept]
+        tables = [with_temporal_mean(table, next(iter(means)), labelled) for table in tables]
+    tables += object_tables([(one, result) for one, result in kept if result.folder not in mixed])
     commands = "\n".join(f"{one['command']}  # seed {one['record']['seed']}" for one in files)
     machines = dict.fromkeys(
         machine_sentence({**one["measurement"], "source": one["record"]["source"]}) for one in files
     )
     suite = files[0]["suite"]
+    scripts = ["run_suite.py", *(["equal_budget.py"] if notes else [])]
+    again = " and ".join(f"`python benchmarks/{script} {suite['name']}`" for script in scripts)
     return "\n".join(
         [
             f"## {suite['name']}",
@@ -77,7 +146,7 @@ def suite_section(kept: Sequence[tuple[dict[str, Any], StoredResult]]) -> str:
             suite["description"],
             "",
             *(table.markdown() for table in tables),
-            f"Again: `python benchmarks/run_suite.py {suite['name']}`, which runs",
+            f"Again: {again}, which {'run' if notes else 'runs'}",
             "",
             "```bash",
             commands,
@@ -91,12 +160,15 @@ def suite_section(kept: Sequence[tuple[dict[str, Any], StoredResult]]) -> str:
 
 def page(results: Path) -> str:
     """The whole page."""
+    sweeps = results / SWEEP_RESULTS.name
     sections = [
         suite_section(kept)
         for folder in sorted(results.iterdir())
-        if folder.is_dir() and (kept := read_results(folder))
+        if folder.is_dir() and folder != sweeps and (kept := read_results(folder))
     ]
-    return "\n".join([_HEAD, *(sections or ["No suite has been run yet.\n"])])
+    compared = [sweep_section(content) for content in read_sweep_results(sweeps)]
+    chosen = [_SWEEPS_HEAD, *compared] if compared else []
+    return "\n".join([_HEAD, *(sections or ["No suite has been run yet.\n"]), *chosen])
 
 
 def main(arguments: Arguments) -> None:

@@ -1,4 +1,4 @@
-"""The ``moegs`` command: ``moegs train``, ``moegs report``, ``moegs render``.
+"""The ``moegs`` command: ``moegs train``, ``moegs report``, ``moegs report motion``, ``moegs render``.
 
 Everything heavy is imported inside the commands, so that ``moegs --help`` answers at once.
 """
@@ -11,6 +11,7 @@ from typing import Annotated, NoReturn
 
 import tyro
 
+from moegs_ns.cli.motion import ReportMotion
 from moegs_ns.cli.render import Render
 from moegs_ns.cli.report import Report
 from moegs_ns.cli.train import Train
@@ -18,8 +19,11 @@ from moegs_ns.cli.train import Train
 Command = (
     Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Report, tyro.conf.subcommand("report")]
+    | Annotated[ReportMotion, tyro.conf.subcommand("report-motion")]
     | Annotated[Render, tyro.conf.subcommand("render")]
 )
+#: Special reports, as in ``moegs report motion``. A run folder of such a name is given as ./motion.
+_REPORTS = ("motion",)
 _DESCRIPTION = "Mixtures of dynamic Gaussian-splat experts: train one scene's experts and router, report, render."
 
 
@@ -34,7 +38,7 @@ def run(arguments: Sequence[str]) -> int:
     Returns:
         Exit status: 0, 1 for an error that was explained, 130 or 143 when interrupted.
     """
-    own, passed_on = _split(list(arguments))
+    own, passed_on = _split(_with_report_names(list(arguments)))
     command = tyro.cli(Command, args=own, prog="moegs", description=_DESCRIPTION)  # type: ignore[arg-type]
     if passed_on is not None:
         if not isinstance(command, Train):
@@ -55,6 +59,13 @@ def run(arguments: Sequence[str]) -> int:
     finally:
         signal.signal(signal.SIGTERM, previous)
     return 0
+
+
+def _with_report_names(arguments: list[str]) -> list[str]:
+    """``report motion RUN`` is the command ``report-motion RUN``: ``report`` itself takes run folders."""
+    if arguments[:1] == ["report"] and arguments[1:2] and arguments[1] in _REPORTS:
+        return [f"report-{arguments[1]}", *arguments[2:]]
+    return arguments
 
 
 def _split(arguments: list[str]) -> tuple[list[str], list[str] | None]:

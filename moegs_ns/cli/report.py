@@ -72,7 +72,7 @@ def object_tables(results: Sequence["RunResult"], console: "Console") -> list["T
             console.print(f"{result.folder}: no object masks in {result.record['scene']['data']}", style="yellow")
             continue
         title = f"{result.scene}: PSNR per object, {result.folder.name}"
-        tables.append(object_table(title, summary, row_labels(result)))
+        tables.append(object_table(title, [summary], row_labels(result)))
     return tables
 
 

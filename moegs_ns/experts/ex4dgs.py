@@ -74,9 +74,6 @@ class Ex4DGSModelConfig(ExpertModelConfig):
     """Frames from a keyframe to the clip's first frame."""
     least_duration: float = 3.0
     """No dynamic Gaussian is visible for less than this many frames (full width at half maximum)."""
-    max_seeds: int | None = None
-    """Larger seed clouds are thinned out to this many points, those without a time first. Default: ``max_gaussians``,
-    which leaves no room to densify."""
     moving_fade: float = 1.0
     """Seeds with a time fade over this many times the gap between two seed times; in between they are fully there."""
     window_frames: int = 10
@@ -166,13 +163,17 @@ class Ex4DGSModel(ExpertModel):
             start=config.extract_start,
         )
 
+    def usable_seeds(self, seeds: SeedCloud) -> SeedCloud:
+        """All, but of a cloud per frame, which says nothing of what moves, the first frame's, as in the paper."""
+        if not seeds.timed.all():
+            return seeds
+        first = seeds.subset(seeds.times == seeds.times.min())
+        return SeedCloud(first.points, first.colors, torch.full_like(first.times, torch.nan))
+
     def make_gaussians(self, seeds: SeedCloud) -> Any:
         """Static Gaussians at the seeds without a time, dynamic ones at those with."""
-        if seeds.timed.all():
-            # A cloud per frame says nothing of what moves. As in the paper, the first frame's is the start.
-            seeds = seeds.subset(seeds.times == seeds.times.min())
-            seeds = SeedCloud(seeds.points, seeds.colors, torch.full_like(seeds.times, torch.nan))
-        seeds = self._thinned(seeds)
+        if self.config.max_gaussians is not None:
+            seeds = thin_out(seeds, self.config.max_gaussians)
         spacing = seed_spacing(seeds).clamp_min(_LEAST_SPACING)
         static, dynamic = ~seeds.timed, seeds.timed
         parts = {
@@ -182,16 +183,6 @@ class Ex4DGSModel(ExpertModel):
         for part, chosen in (("static", static), ("dynamic", dynamic)):
             parts[part]["scales"] = spacing[chosen].log()[:, None].repeat(1, 3)
         return GaussianParts({part: GaussianSet(tensors, ERROR_STATISTICS) for part, tensors in parts.items()})
-
-    def _thinned(self, seeds: SeedCloud) -> SeedCloud:
-        """Fewer seeds where there are too many. Timed ones, which say what nothing else does, may take half the room."""
-        limits = [limit for limit in (self.config.max_seeds, self.config.max_gaussians) if limit is not None]
-        if not limits or len(seeds) <= min(limits):
-            return seeds
-        timed, untimed = seeds.subset(seeds.timed), seeds.subset(~seeds.timed)
-        timed = thin_out(timed, max(min(limits) // 2, min(limits) - len(untimed)))
-        parts = thin_out(untimed, min(limits) - len(timed)), timed
-        return SeedCloud(*(torch.cat([getattr(p, name) for p in parts]) for name in ("points", "colors", "times")))
 
     def initial_tensors(self, seeds: SeedCloud) -> dict[str, Tensor]:
         """Raw parameters of static Gaussians at the seed points (still, upright, opacity 0.1)."""

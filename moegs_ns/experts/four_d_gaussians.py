@@ -63,8 +63,12 @@ class FourDGaussiansModelConfig(ExpertModelConfig):
     rows, half of them constant."""
     time_sparsity_weight: float = 5e-5
     """Weight of the temporal planes' distance to 1; half of the authors' 1e-4 for the same reason."""
-    max_seeds: int = 40000
-    """Larger seed clouds are thinned out to this many points."""
+    canonical_seeds: Literal["first", "all"] = "first"
+    """Which of the seed points that have a time the canonical set starts from, besides those without: the first
+    instant's, or all. The field cannot bring in what the canonical set lacks (the authors start from one frame); with
+    the points of all instants it shows each when it is there, through its opacity."""
+    max_seeds: int | None = 40000
+    """Larger seed clouds are thinned out to this many points, those without a time first."""
     densify_start: int = 500
     """Densification begins after this many steps of a stage."""
     densify_interval: int = 100
@@ -92,14 +96,14 @@ class FourDGaussiansModel(ExpertModel):
 
     def initial_tensors(self, seeds: SeedCloud) -> dict[str, Tensor]:
         """Raw canonical parameters at the seed points."""
-        # One canonical set stands for all times: what was seen at several would fill it with copies of what moves.
-        if seeds.timed.any():
+        config = self.config
+        if config.canonical_seeds == "first" and seeds.timed.any():
             first = seeds.times[seeds.timed].min()
             seeds = seeds.subset(~seeds.timed | (seeds.times == first))
-        limit = min(self.config.max_seeds, self.config.max_gaussians or self.config.max_seeds)
-        seeds = thin_out(seeds, limit)
+        if config.max_gaussians is not None:
+            seeds = thin_out(seeds, config.max_gaussians)
         self._seed_bounds = torch.stack([seeds.points.amin(0), seeds.points.amax(0)])
-        count, bands = len(seeds), (self.config.sh_degree + 1) ** 2
+        count, bands = len(seeds), (config.sh_degree + 1) ** 2
         quats = torch.zeros(count, 4)
         quats[:, 0] = 1
         spacing = seed_spacing(seeds).clamp_min(1e-7**0.5)

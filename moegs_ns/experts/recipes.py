@@ -12,6 +12,27 @@ from typing import Any
 
 from moegs_ns.paths import resource_dir
 
+#: Model options that say when something happens in a run, or how often in all: they follow its number of steps. Not
+#: among them are intervals that give one event the steps it needs, whatever the length of the run: gradients to collect
+#: for a round of densification, steps to recover from an opacity reset.
+SCHEDULE_LENGTHS = (
+    "coarse_steps",
+    "densify_start",
+    "densify_stop",
+    "densify_rounds",
+    "prune_stop",
+    "bounds_prune_step",
+    "sh_degree_interval",
+    "window_interval",
+    "extract_start",
+    "extract_delay",
+    "error_extract_interval",
+    "error_prune_start",
+    "unseen_prune_start",
+    "widen_interval",
+    "widen_stop",
+)
+
 
 @dataclass(frozen=True)
 class OptimizerRecipe:
@@ -62,6 +83,32 @@ class Recipe:
             "max_steps": optimizer.decay_steps or self.steps,
             "restart_step": optimizer.restart_step,
         }
+
+    def scaled(self, factor: float) -> "Recipe":
+        """This recipe over ``factor`` times its steps, with every moment of its schedule at the same share of the run.
+
+        Scaled are the steps, `SCHEDULE_LENGTHS`, and the decays and restarts of learning rates, each rounded, to no
+        less than 1; 0 ("never") stays 0. Only lengths the recipe names can follow: defaults of a model config do not.
+
+        Raises:
+            ValueError: the factor is not positive.
+        """
+        if not factor > 0:
+            raise ValueError(f"expected a positive factor to scale a recipe by, found {factor}")
+
+        def length(steps: int) -> int:
+            return max(1, round(factor * steps)) if steps else 0
+
+        def optimizer(numbers: OptimizerRecipe) -> OptimizerRecipe:
+            decay = None if numbers.decay_steps is None else length(numbers.decay_steps)
+            return replace(numbers, decay_steps=decay, restart_step=length(numbers.restart_step))
+
+        return replace(
+            self,
+            steps=length(self.steps),
+            model={name: length(value) if name in SCHEDULE_LENGTHS else value for name, value in self.model.items()},
+            optimizers={group: optimizer(numbers) for group, numbers in self.optimizers.items()},
+        )
 
     def command_line(self, base: "Recipe") -> tuple[list[str], list[str]]:
         """``ns-train`` options that turn ``base`` (what the method is registered with) into this recipe.

@@ -55,12 +55,18 @@ def seed_cloud(seed_points: tuple[Tensor, Tensor] | None, metadata: dict[str, An
 
 
 def thin_out(cloud: SeedCloud, limit: int, seed: int = 0) -> SeedCloud:
-    """At most ``limit`` points, chosen at random with a generator of its own (the global one is left alone)."""
+    """At most ``limit`` points, chosen at random with a generator of its own (the global one is left alone).
+
+    Where some points have a time and others none, those without go first: the others are what moves, and few.
+    """
     if len(cloud) <= limit:
         return cloud
+    spared = cloud.timed if not cloud.timed.all() and int(cloud.timed.sum()) <= limit else torch.zeros_like(cloud.timed)
+    index = torch.arange(len(cloud))
     generator = torch.Generator().manual_seed(seed)
-    kept = torch.randperm(len(cloud), generator=generator)[:limit].sort().values
-    return cloud.subset(kept)
+    others = index[~spared]
+    drawn = others[torch.randperm(len(others), generator=generator)[: limit - int(spared.sum())]]
+    return cloud.subset(torch.cat([index[spared], drawn]).sort().values)
 
 
 def seed_spacing(cloud: SeedCloud) -> Tensor:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from moegs_ns.reporting.metrics import MEAN_SQUARED_ERROR_FLOOR
-from moegs_ns.reporting.tables import Table
+from moegs_ns.reporting.tables import Table, mean_and_deviation
 
 OBJECTS_NAME = "object_psnr_test.json"
 """Scores per object of a run's newest checkpoint on the test cameras, in the run folder."""
@@ -98,16 +98,20 @@ class ObjectErrors:
         }
 
 
-def object_table(title: str, summary: Mapping[str, Any], labels: Mapping[str, str]) -> Table:
-    """The summary as a table; ``labels`` maps row names to what is printed, in order."""
-    objects = summary["objects"]
-    rows = [row for row in labels if row in summary["psnr"]]
+def object_table(title: str, summaries: Sequence[Mapping[str, Any]], labels: Mapping[str, str]) -> Table:
+    """Summaries of one scene (several seeds become means) as a table; ``labels`` maps row names to what is printed."""
+    objects = summaries[0]["objects"]
+    rows = [row for row in labels if all(row in summary["psnr"] for summary in summaries)]
+    cells = [
+        [mean_and_deviation([summary["psnr"][row][name] for summary in summaries], ".2f") for name in objects]
+        for row in rows
+    ]
     return Table(
         title=title,
         header=["PSNR", *(f"{name} ({100 * share:.1f} %)" for name, share in objects.items())],
-        rows=[[labels[row], *(f"{summary['psnr'][row][name]:.2f}" for name in objects)] for row in rows],
+        rows=[[labels[row], *values] for row, values in zip(rows, cells, strict=True)],
         notes=[PROTOCOL],
-        emphasised=(len(rows) - 1,) if rows and len(rows) > 1 else (),
+        emphasised=(len(rows) - 1,) if len(rows) > 1 else (),
     )
 
 

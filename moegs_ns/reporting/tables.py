@@ -114,7 +114,7 @@ def _mixture_table(mixtures: list[RunResult], singles: list[RunResult]) -> Table
     reasons = [run for result in mixtures for run in result.experts() if isinstance(run, str)]
     notes += [f"{_UNKNOWN} where {reason}." for reason in dict.fromkeys(reasons)]
     return _table(
-        f"{mixtures[0].scene}: {' + '.join(mixtures[0].expert_names)}{_seeds(mixtures)}",
+        f"{mixtures[0].scene}: {' + '.join(mixtures[0].expert_names)}{seeds_of(mixtures)}",
         [(*groups.values(), *rivals.values())[number] for number in range(len(labels))],
         mixtures + singles,
         notes,
@@ -125,7 +125,7 @@ def _mixture_table(mixtures: list[RunResult], singles: list[RunResult]) -> Table
 def _single_table(results: list[RunResult]) -> Table:
     groups = _by_label([[single_row(result)] for result in results], with_detail=True)
     notes = [*_protocol_notes(results), *_cost_notes(results, False)]
-    return _table(f"{results[0].scene}: single experts{_seeds(results)}", list(groups.values()), results, notes)
+    return _table(f"{results[0].scene}: single experts{seeds_of(results)}", list(groups.values()), results, notes)
 
 
 def _by_label(runs: list[list[Row]], with_detail: bool = False) -> dict[str, list[Row]]:
@@ -230,7 +230,8 @@ def _lpips_notes(results: list[RunResult], missing: list[str]) -> list[str]:
     return notes
 
 
-def _seeds(results: list[RunResult]) -> str:
+def seeds_of(results: Sequence[RunResult]) -> str:
+    """How a title names the seeds of its runs."""
     seeds = list(dict.fromkeys(str(result.seed) for result in results))
     return f", seed {seeds[0]}" if len(seeds) == 1 else f", mean ± sd of seeds {', '.join(seeds)}"
 

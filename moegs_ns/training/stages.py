@@ -7,7 +7,7 @@ first one left: finished stages are skipped, interrupted ones resumed. Imports n
 import os
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +23,7 @@ PAPER_ORDER = ("ex4dgs", "stg", "ed3dgs", "4dgaussians")
 _SMALLEST_EXPERTS = 2
 _MOST_STEPS_BETWEEN_SAVES = 1000
 _SAVES_PER_RUN = 10
+_STEPS = "--max-num-iterations"
 #: Options that say where a run lies and how it is watched, not what is trained.
 _INCIDENTAL = {
     *("--output-dir", "--timestamp", "--experiment-name", "--data", "--load-dir", "--load-step", "--load-checkpoint"),
@@ -107,18 +108,25 @@ class Stage:
         """
         if self.state() == "missing":
             return
-        made = _choices(shlex.split(read_run_record(self.run)["command"]))
-        wanted = _choices(self.command())
-        differences = [
-            f"{flag} {' '.join(made.get(flag, ('unset',)))} instead of {' '.join(wanted.get(flag, ('unset',)))}"
-            for flag in sorted(set(made) | set(wanted))
-            if made.get(flag) != wanted.get(flag)
-        ]
+        differences = command_differences(shlex.split(read_run_record(self.run)["command"]), self.command())
         if differences:
             raise ValueError(
                 f"expected the run {self.run} to be of this plan, found one trained with other options "
                 f"({'; '.join(differences)}); give the new runs another --name, or delete that folder"
             )
+
+    def named(self, name: str) -> "Stage":
+        """This stage with its run under another name."""
+        return replace(self, run=self.run.with_name(name))
+
+    def with_options(self, options: Sequence[str]) -> "Stage":
+        """This stage with further method options; they replace what it has of the same flags.
+
+        ``--max-num-iterations`` among them changes its steps too.
+        """
+        given = {flag: values for flag, *values in _groups(options)[1:]}
+        steps = int(given[_STEPS][-1]) if given.get(_STEPS) else self.steps
+        return replace(self, steps=steps, options=(*_without(self.options, set(given)), *options))
 
     def command(self, resume: bool = False) -> list[str]:
         """The equivalent ``ns-train`` command line."""
@@ -138,6 +146,19 @@ class Stage:
     def shown(self) -> str:
         """The command line as one would type it."""
         return shlex.join(self.command())
+
+
+def command_differences(made: Sequence[str], wanted: Sequence[str]) -> list[str]:
+    """What two ``ns-train`` command lines choose differently for the training itself, in words.
+
+    Where runs and data lie does not count, nor how a training is watched.
+    """
+    theirs, ours = _choices(made), _choices(wanted)
+    return [
+        f"{flag} {' '.join(theirs.get(flag, ('unset',)))} instead of {' '.join(ours.get(flag, ('unset',)))}"
+        for flag in sorted(set(theirs) | set(ours))
+        if theirs.get(flag) != ours.get(flag)
+    ]
 
 
 def default_experts(known: Sequence[str], number: int | None = None) -> list[str]:
@@ -166,8 +187,13 @@ def default_experts(known: Sequence[str], number: int | None = None) -> list[str
 
 
 def expert_stage(scene: Scene, expert: str, preset: str | None, name: str, seed: int) -> Stage:
-    """The stage that trains one expert."""
-    return _stage(scene, f"moegs-{expert}", load_recipe(expert, preset), load_recipe(expert), name, seed)
+    """The stage that trains one expert with a preset."""
+    return recipe_stage(scene, expert, load_recipe(expert, preset), name, seed)
+
+
+def recipe_stage(scene: Scene, expert: str, recipe: Recipe, name: str, seed: int) -> Stage:
+    """The stage that trains one expert with any recipe for it."""
+    return _stage(scene, f"moegs-{expert}", recipe, load_recipe(expert), name, seed)
 
 
 def router_stage(scene: Scene, experts: Sequence[Stage], preset: str | None, name: str, seed: int) -> Stage:

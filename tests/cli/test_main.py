@@ -20,7 +20,10 @@ def moegs(arguments: list[object], capfd: pytest.CaptureFixture[str]) -> tuple[i
     return status, *capfd.readouterr()
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["report", "--help"], ["render", "--help"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["train", "--help"], ["report", "--help"], ["report", "motion", "--help"], ["render", "--help"]],
+)
 def test_help_is_quick_because_it_imports_little(arguments: list[str]) -> None:
     code = (
         "import sys, atexit; from moegs_ns.cli.main import main; "

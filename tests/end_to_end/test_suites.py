@@ -166,6 +166,7 @@ def test_a_suite_is_trained_evaluated_and_kept_once(project_root: Path, tmp_path
     assert kept["scores"]["protocol"]["resolution"] == [40, 30]
     assert kept["record"]["progress"]["steps_done"] == 12
     assert kept["temporal_mean"]["images"] == len(kept["per_image"]) == 24
+    assert set(kept["objects"]["objects"]) == {"static", "rotor", "ball", "cloth", "popup"}
     # A sharper picture has a lower temporal mean: at full size it is 26.2 dB.
     assert 26.2 < kept["temporal_mean"]["psnr"] < 33
     assert str(project_root) not in text

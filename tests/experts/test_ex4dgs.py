@@ -133,6 +133,7 @@ def test_seeds_without_a_time_are_static_those_with_one_dynamic_around_it() -> N
 def test_a_cloud_per_frame_starts_from_its_first_frame_as_in_the_paper() -> None:
     model = build(untimed=0, times=(0.0, 0.0, 0.5, 1.0))
     assert (len(model.gaussians["static"]), len(model.gaussians["dynamic"])) == (2, 0)
+    assert len(build(untimed=0, times=(0.0, *(0.5,) * 30, 1.0), max_seeds=3).gaussians) == 1, "chosen, then thinned out"
 
 
 def test_seeds_are_thinned_out_to_the_limit_timed_ones_last() -> None:
@@ -142,7 +143,7 @@ def test_seeds_are_thinned_out_to_the_limit_timed_ones_last() -> None:
 
     assert counts() == counts(max_gaussians=50) == (40, 10)
     assert counts(max_seeds=30, max_gaussians=100) == (20, 10)
-    assert counts(max_gaussians=12) == (6, 6)
+    assert counts(max_gaussians=12) == (2, 10)
 
 
 def test_initial_picture_has_the_seeds_colour() -> None:

@@ -39,6 +39,7 @@ def test_starts_from_points_without_time_and_those_of_the_first_instant() -> Non
     times[10:] = torch.tensor([0.25, 0.5]).repeat(5)
     every = build().gaussians["means"]
     assert torch.equal(build(times=times).gaussians["means"], every[[*range(10), *range(10, 20, 2)]])
+    assert torch.equal(build(times=times, canonical_seeds="all").gaussians["means"], every)
     times[:10] = 0.5
     assert torch.equal(build(times=times).gaussians["means"], every[10::2])
 

@@ -48,6 +48,15 @@ def test_thinning_is_repeatable_and_leaves_the_global_generator_alone() -> None:
     assert thin_out(many, 50) is many
 
 
+def test_thinning_spares_what_moves() -> None:
+    mixed = cloud([NAN, 0.5, NAN, 0.25, NAN, NAN])
+    kept = thin_out(mixed, 4)
+    assert len(kept) == 4 and kept.timed.sum() == 2 and torch.equal(kept.points[kept.timed], mixed.points[[1, 3]])
+    assert len(thin_out(mixed, 1)) == 1  # more with a time than wanted: no point is spared
+    all_timed = cloud([0.0, 0.5, 1.0])
+    assert len(thin_out(all_timed, 2)) == 2
+
+
 def test_colours_are_scaled_and_missing_times_unknown() -> None:
     xyz, rgb = torch.zeros(2, 3), torch.tensor([[0, 255, 51], [255, 0, 0]], dtype=torch.uint8)
     seeds = seed_cloud((xyz, rgb), {})

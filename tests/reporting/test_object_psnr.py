@@ -69,7 +69,7 @@ def test_table_has_the_rows_asked_for_in_order() -> None:
         "objects": {"static": 0.9, "ball": 0.1},
         "psnr": {"rgb": {"static": 30.0, "ball": 12.0}, "expert_stg": {"static": 29.0, "ball": 11.5}},
     }
-    table = object_table("title", summary, {"expert_stg": "stg", "absent": "absent", "rgb": "mixture"})
+    table = object_table("title", [summary], {"expert_stg": "stg", "absent": "absent", "rgb": "mixture"})
     assert table.header == ["PSNR", "static (90.0 %)", "ball (10.0 %)"]
     assert table.rows == [["stg", "29.00", "11.50"], ["mixture", "30.00", "12.00"]]
     assert table.emphasised == (1,)

@@ -1,5 +1,6 @@
 """Seeds on moving things: on the sample scene they lie on its moving objects, as a held-out camera's masks say."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,17 @@ def test_seeds_lie_on_moving_objects_in_an_unseen_camera(sample_scene: Path) -> 
         hits.append((objects != STATIC).mean())
     # Chance would be the share of moving pixels, a few percent.
     assert np.mean(hits) > 0.6, hits
+    # Nor do they lie where few cameras look, such as close before one of them.
+    assert fixed_cameras(train).project(points).seen.sum(dim=0).min() >= 6
+
+
+def test_small_fast_things_get_their_share(sample_scene: Path) -> None:
+    train = sample(sample_scene, "train")
+    truth = json.loads((sample_scene / "ground_truth.json").read_text("utf8"))["frames"]
+    points, _, times = carve_motion_seeds(fixed_cameras(train), train.scene_box.aabb, count=1200, slices=4)
+    ball = torch.stack([torch.tensor(truth[round(float(t) * (len(truth) - 1))]["ball"])[:3, 3] for t in times])
+    # Its pixels are 0.7 % of the picture.
+    assert ((points - ball).norm(dim=1) < 0.2).float().mean() > 0.015
 
 
 def test_the_same_seed_carves_the_same_points(sample_scene: Path) -> None:

@@ -9,7 +9,16 @@ import pytest
 
 from moegs_ns.experts.recipes import known_experts, load_recipe
 from moegs_ns.experts.registry import EXPERTS
-from moegs_ns.training.stages import PAPER_ORDER, Scene, Stage, default_experts, plan
+from moegs_ns.training.stages import (
+    PAPER_ORDER,
+    Scene,
+    Stage,
+    command_differences,
+    default_experts,
+    expert_stage,
+    plan,
+    recipe_stage,
+)
 from tests.training.fake_processes import leave_run, value_of
 
 TINY = str(Path(__file__).with_name("tiny.toml"))
@@ -173,6 +182,32 @@ def test_nerfstudio_understands_every_command_line(tmp_path: Path, preset: str |
             if numbers.lr_final is not None:
                 scheduler = config.optimizers[group]["scheduler"]
                 assert {name: getattr(scheduler, name) for name in recipe.schedule(group)} == recipe.schedule(group)
+
+
+def test_further_options_replace_those_of_the_same_flags(tmp_path: Path) -> None:
+    router = stages_of(tmp_path, ["stg", "4dgaussians"])[-1]
+    more = ["--pipeline.model.train_temperature=0.1", "--machine.seed", "9", "--max-num-iterations", "5"]
+    changed = router.with_options(more).named("other")
+    command = changed.command()
+    assert changed.run == router.run.with_name("other")
+    assert (changed.steps, value_of(command, "--max-num-iterations")) == (5, "5")
+    assert command.count("--max-num-iterations") == command.count("--machine.seed") == 1
+    assert command.index("--machine.seed") < command.index("--data")
+    assert changed.needs == router.needs
+    assert command_differences(router.command(), command) == [
+        "--machine.seed 7 instead of 9",
+        "--max-num-iterations 40 instead of 5",
+        "--pipeline.model.train-temperature unset instead of 0.1",
+    ]
+    assert router.with_options(["--pipeline.model.top-k", "1"]).steps == router.steps
+
+
+def test_a_stage_of_a_recipe_is_that_of_the_preset_it_came_from(tmp_path: Path) -> None:
+    scene = Scene(Path("examples/mixed"), output_dir=tmp_path)
+    recipe = load_recipe("stg", TINY)
+    assert recipe_stage(scene, "stg", recipe, "run", 3) == expert_stage(scene, "stg", TINY, "run", 3)
+    longer = recipe_stage(scene, "stg", recipe.scaled(3.0), "run", 3)
+    assert (longer.steps, value_of(longer.command(), "--max-num-iterations")) == (180, "180")
 
 
 # -- how far ---------------------------------------------------------------------------------------------------------
