@@ -329,13 +329,18 @@ class Ex4DGSModel(ExpertModel):
         """Also show no frames beyond the window."""
         callbacks = super().get_training_callbacks(training_callback_attributes)
         pipeline = training_callback_attributes.pipeline
-        if pipeline is not None:
+        if pipeline is not None and self.config.window_interval:
+            if not hasattr(pipeline.datamanager, "limit_time"):
+                raise ValueError(
+                    "training that begins with the first frames needs the data manager of the moegs methods; set "
+                    "--pipeline.model.window-interval 0"
+                )
             where = [TrainingCallbackLocation.BEFORE_TRAIN_ITERATION]
-            callbacks.append(TrainingCallback(where, self._limit_frames, args=[pipeline.datamanager]))
+            callbacks.append(TrainingCallback(where, self._limit_images, args=[pipeline.datamanager]))
         return callbacks
 
-    def _limit_frames(self, datamanager: Any, step: int) -> None:
-        datamanager.limit_frames(self.window.end(step) + 1)
+    def _limit_images(self, datamanager: Any, step: int) -> None:
+        datamanager.limit_time(self.window.end(step) / max(1, self.clock.last_frame))
 
     def _begin_step(self, step: int) -> None:
         super()._begin_step(step)

@@ -27,6 +27,8 @@ from moegs_ns.scene.sampler import GroupSampler
 
 Item = tuple[Cameras, dict[str, Any]]
 """A camera of batch size 1 and ``{"image": uint8 [H,W,3], "image_idx": int}``, both on the device."""
+# Far less than a frame of any clip, far more than float32 loses.
+_TIME_TOLERANCE = 1e-5
 
 
 @dataclass
@@ -166,9 +168,9 @@ class DynamicDataManager(FullImageDatamanager):
             ValueError: too few images for ``cameras_per_step`` (see `GroupSampler`).
         """
         # Instants as ranks of the times: float times of one frame are equal, whatever the data parser.
-        instants = torch.unique(self.train_dataset.cameras.times[:, 0], return_inverse=True)[1].tolist()
+        self._instants, ranks = torch.unique(self.train_dataset.cameras.times[:, 0], return_inverse=True)
         self._sampler = GroupSampler(
-            instants, self.config.cameras_per_step, self.config.same_instant, self.config.sampling_seed
+            ranks.tolist(), self.config.cameras_per_step, self.config.same_instant, self.config.sampling_seed
         )
         return list(range(len(self.train_dataset)))
 
@@ -182,13 +184,13 @@ class DynamicDataManager(FullImageDatamanager):
         """The first image of the next group; for callers that know one image per step."""
         return self.next_train_group(step)[0]
 
-    def limit_frames(self, count: int) -> None:
-        """Train on the first ``count`` frames of the clip only, from the next step on (a new epoch begins).
+    def limit_time(self, latest: float) -> None:
+        """Train on images of times up to ``latest`` in [0,1] only; a new epoch begins where that changes which.
 
         Raises:
-            ValueError: too few images in them for ``cameras_per_step``.
+            ValueError: too few of them for ``cameras_per_step``.
         """
-        self._sampler.limit(count)
+        self._sampler.limit(int((self._instants <= latest + _TIME_TOLERANCE).sum()))
 
     def sampler_state(self) -> dict[str, Any]:
         """Where sampling stands, for a checkpoint: tensors and plain numbers, loadable with weights_only."""

@@ -270,21 +270,24 @@ def test_regularisers() -> None:
 
 def test_training_sees_no_frame_beyond_the_window() -> None:
     class DataManager:
-        limits: list[int] = []  # noqa: RUF012
+        limits: list[float] = []  # noqa: RUF012
 
-        def limit_frames(self, count: int) -> None:
-            self.limits.append(count)
-
-    class Pipeline:
-        datamanager = DataManager()
+        def limit_time(self, latest: float) -> None:
+            self.limits.append(latest)
 
     model = build()
-    attributes = TrainingCallbackAttributes(optimizers_of(model), None, Pipeline(), None)
+    manager = SimpleNamespace(datamanager=DataManager())
+    attributes = TrainingCallbackAttributes(optimizers_of(model), None, manager, None)
     for step in (0, 799, 800, 1200, 5000):
         for callback in model.get_training_callbacks(attributes):
             if callback.where_to_run[0].name == "BEFORE_TRAIN_ITERATION":
                 callback.run_callback(step)
-    assert DataManager.limits == [11, 11, 21, 31, 31]
+    assert DataManager.limits == pytest.approx([1 / 3, 1 / 3, 2 / 3, 1, 1])
+
+    other = TrainingCallbackAttributes(optimizers_of(model), None, SimpleNamespace(datamanager=object()), None)
+    with pytest.raises(ValueError, match="set --pipeline.model.window-interval 0"):
+        model.get_training_callbacks(other)
+    assert len(build(window_interval=0).get_training_callbacks(other)) == 2
 
 
 def test_what_moves_is_carried_on_when_the_window_grows() -> None:

@@ -56,6 +56,17 @@ def make(scene: Path, test_mode: str = "val", parser: dict | None = None, **opti
     return config.setup(test_mode=test_mode, device="cpu")
 
 
+def test_a_limited_time_shows_the_first_frames_only(scene: Path) -> None:
+    manager = make(scene, cameras_per_step=1)
+    images = [len(manager.train_dataset) // FRAMES * shown for shown in (1, 4, 6)]
+    for latest, count in zip((0.0, 0.6, 1.0), images, strict=True):
+        manager.limit_time(latest)
+        times = [float(manager.next_train(0)[0].times) for _ in range(count)]
+        assert max(times) == pytest.approx(latest) and min(times) == 0
+    with pytest.raises(ValueError, match="among the 0 earliest instants, found 0"):
+        manager.limit_time(-0.1)
+
+
 def test_images_belong_to_their_cameras(scene: Path) -> None:
     manager = make(scene, cameras_per_step=3)
     names = manager.train_dataset.metadata["camera_names"]
