@@ -25,6 +25,22 @@ def test_positions_equal_scipys_spline() -> None:
         np.testing.assert_allclose(actual.numpy(), spline(position), atol=1e-12)
 
 
+def test_positions_pass_through_the_keyframes_and_are_smooth_there() -> None:
+    keyframes = torch.tensor(np.random.default_rng(2).standard_normal((5, 7, 3)))
+    step = 1e-5
+
+    def at(position: float) -> torch.Tensor:
+        return keyframed_position(keyframes, position)
+
+    for keyframe in (2, 3, 4):
+        torch.testing.assert_close(at(keyframe), keyframes[:, keyframe], rtol=0, atol=1e-12)
+        arriving = (at(keyframe) - at(keyframe - step)) / step
+        leaving = (at(keyframe + step) - at(keyframe)) / step
+        tangent = (keyframes[:, keyframe + 1] - keyframes[:, keyframe - 1]) / 2
+        torch.testing.assert_close(arriving, tangent, rtol=0, atol=1e-3)
+        torch.testing.assert_close(leaving, tangent, rtol=0, atol=1e-3)
+
+
 def test_uniform_motion_is_reproduced() -> None:
     start, speed = torch.randn(2, 4, 1, 3, dtype=torch.float64)
     keyframes = start + speed * torch.arange(6)[:, None]
@@ -53,6 +69,14 @@ def test_rotations_equal_scipys_slerp() -> None:
         for row, keyframes in zip(actual, quats, strict=True):
             expected = Slerp(np.arange(4), rotation(keyframes))(position)
             assert (rotation(row).inv() * expected).magnitude() < 1e-7
+
+
+def test_the_sign_of_a_quaternion_does_not_matter() -> None:
+    quats = torch.tensor(np.random.default_rng(3).standard_normal((6, 4, 4)))
+    signs = torch.tensor([1.0, -1, -1, 1], dtype=torch.float64)
+    for position in (0.4, 1.5, 2.9):
+        one, other = keyframed_rotation(quats, position), keyframed_rotation(quats * signs[:, None], position)
+        torch.testing.assert_close((one * other).sum(dim=-1).abs(), torch.ones(6, dtype=torch.float64))
 
 
 def test_float32_is_precise_for_close_and_far_rotations() -> None:

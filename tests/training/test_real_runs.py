@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
-from moegs_ns.runs.checkpoint_files import list_checkpoints
+from moegs_ns.runs.checkpoint_files import CHECKPOINT_FOLDER, list_checkpoints
 from moegs_ns.runs.record import read_run_record
 from tests.training.inprocess import evaluate, train, train_config
 from tests.training.test_trainer import assert_equal_state, load
 
+PARTS = ("static", "dynamic")
 OPTIONS = [
     *("--pipeline.datamanager.motion-seeds", "100", "--pipeline.datamanager.motion-seed-times", "4"),
     *("--pipeline.model.camera-gains", "True", "--pipeline.model.seed-copies", "2"),
@@ -63,6 +65,17 @@ def ex4dgs_config(project_root: Path, output_dir: Path, timestamp: str) -> Any:
     model.error_prune_start, model.error_prune_rounds, model.prune_error = 10, 1, 0.3
     model.widen_interval, model.unseen_prune_start, model.prune_radius = 7, 0, 0.0
     return config
+
+
+def test_ex4dgs_changes_in_size_and_plans_between_these_checkpoints(whole_ex4dgs: Path) -> None:
+    states = [
+        torch.load(path, weights_only=True)["pipeline"]
+        for path in list_checkpoints(whole_ex4dgs / CHECKPOINT_FOLDER).values()
+    ]
+    sizes = [tuple(len(state[f"_model.gaussians.parts.{part}.params.means"]) for part in PARTS) for state in states]
+    assert len(sizes) == 6 and len({*sizes}) >= 5, sizes
+    plans = [tuple(state["_model.density.extraction_frames"].tolist()) for state in states]
+    assert plans[0] == (-1, -1) != plans[-2], plans
 
 
 @pytest.mark.parametrize("step", [6, 18, 30])
