@@ -46,6 +46,7 @@ def _method(
                     cameras_per_step=recipe.cameras_per_step,
                     same_instant=recipe.same_instant,
                     motion_seeds=recipe.motion_seeds,
+                    **recipe.datamanager,
                 ),
                 model=model,
             ),
@@ -71,5 +72,6 @@ def router_method() -> MethodSpecification:
 
 moegs_stg = expert_method("stg")
 moegs_4dgaussians = expert_method("4dgaussians")
+moegs_ed3dgs = expert_method("ed3dgs")
 moegs_ex4dgs = expert_method("ex4dgs")
 moegs_router = router_method()

@@ -5,12 +5,11 @@ and its density rules (:meth:`ExpertModel.control_density`); rendering, loss, st
 """
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
 from nerfstudio.engine.optimizers import Optimizers
@@ -19,12 +18,13 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from moegs_ns.experts.seeds import SeedCloud, seed_cloud, thin_out
-from moegs_ns.experts.views import camera_time, ground_truth_image, image_psnr
+from moegs_ns.experts.views import camera_index, camera_time, ground_truth_image, image_psnr
 from moegs_ns.losses import photometric_loss
 from moegs_ns.splats.camera import camera_position, viewmat_from_camera_to_world
 from moegs_ns.splats.gaussian_set import GaussianSet
 from moegs_ns.splats.projection import ProjectionSettings
 from moegs_ns.splats.rasterize import Rasterized, rasterize, resolve_backend
+from moegs_ns.splats.rays import ray_image
 from moegs_ns.splats.sh import evaluate_sh
 from moegs_ns.splats.splats import Splats
 
@@ -95,7 +95,8 @@ class ExpertModel(Model):
 
     @abstractmethod
     def splats_at(self, time: float) -> Splats:
-        """The Gaussians of one instant, activated, with ``sh``. ``time`` in [0,1] from first to last frame."""
+        """The Gaussians of one instant, activated, with ``sh`` or ``features``. ``time`` in [0,1] from first to last
+        frame."""
 
     def usable_seeds(self, seeds: SeedCloud) -> SeedCloud:
         """The seed points a family can start from, before too large a cloud is thinned out; by default all."""
@@ -104,10 +105,6 @@ class ExpertModel(Model):
     def make_gaussians(self, seeds: SeedCloud) -> Any:
         """The Gaussians; a family with several sets of them returns `GaussianParts` instead of one set."""
         return GaussianSet(self.initial_tensors(seeds))
-
-    def extra_channels(self, splats: Splats) -> Tensor | None:
-        """Channels ``[N,E]`` blended beside the colours in training, over zeros; ``extra [H,W,E]`` in the outputs."""
-        return None
 
     def control_density(self, iteration: int, optimizers: Optimizers) -> None:
         """Clone, split, prune or reset after optimizer step ``iteration`` (counted from 1, as papers do)."""
@@ -131,15 +128,43 @@ class ExpertModel(Model):
         # step it was saved at (spherical harmonics degree, and whatever else a family schedules).
         self.register_buffer("training_step", torch.zeros((), dtype=torch.int64))
         if self.config.camera_gains:
-            if "camera_names" not in self.metadata:
-                raise ValueError(
-                    "gains per camera need a data parser that names its cameras (n3v-data); set "
-                    "--pipeline.model.camera-gains False"
-                )
-            self.camera_log_gains = Parameter(torch.zeros(len(self.metadata["camera_names"]), 3))
+            names = self.camera_names("gains per camera", "--pipeline.model.camera-gains False")
+            self.camera_log_gains = Parameter(torch.zeros(len(names), 3))
         self._views: list[tuple[Rasterized, int, int]] = []
         self._step_splats: dict[float, Splats] | None = None  # by time, within a training step
         self.total_steps: int | None = None  # of the training run; None outside one
+
+    def camera_names(self, wanted_for: str, without: str) -> list[str]:
+        """The training cameras' names, needed for what is learnt of each.
+
+        Args:
+            wanted_for: what that is.
+            without: the option that does without it.
+
+        Raises:
+            ValueError: the data parser names none.
+        """
+        if "camera_names" not in self.metadata:
+            raise ValueError(
+                f"{wanted_for}: expected a data parser that names its cameras (n3v-data), found none; set {without}"
+            )
+        return list(self.metadata["camera_names"])
+
+    @property
+    def clock(self) -> float:
+        """Factor from the project's time, ``frame / (n_frames - 1)``, to that of several authors, ``frame / n_frames``
+        in [0, 1)."""
+        return (self.num_frames - 1) / self.num_frames
+
+    @property
+    def num_gaussians(self) -> int:
+        """How many Gaussians the expert stores."""
+        return len(self.gaussians)
+
+    def part_at(self, time: float) -> tuple["ExpertModel", slice]:
+        """Who renders at ``time`` in [0,1], and where its Gaussians stand among those stored; an expert of several
+        clips names one of them."""
+        return self, slice(None)
 
     def get_param_groups(self) -> dict[str, list[Parameter]]:
         """One optimizer group per Gaussian tensor, and one for the cameras' gains."""
@@ -153,7 +178,7 @@ class ExpertModel(Model):
     def describe(self) -> dict[str, Any]:
         """Plain facts for run records and evaluation files."""
         return {
-            "num_gaussians": len(self.gaussians),
+            "num_gaussians": self.num_gaussians,
             "scene_facts": {name: self.metadata[name] for name in SCENE_FACTS if name in self.metadata},
             "raster_backend": resolve_backend(self.device),
             "floats_per_gaussian": sum(p[:1].numel() for p in self.gaussians.params.values()),
@@ -172,13 +197,13 @@ class ExpertModel(Model):
             TrainingCallback([TrainingCallbackLocation.AFTER_TRAIN_ITERATION], self._end_step, args=[optimizers]),
         ]
 
-    def may_reset_opacity(self, iteration: int, interval: int) -> bool:
-        """Whether opacities are to be reset at ``iteration``: every ``interval`` steps, 0 for never.
+    def may_reset_opacity(self, iteration: int, interval: int, stage_start: int = 0) -> bool:
+        """Whether opacities are to be reset at ``iteration``: every ``interval`` steps of a stage, 0 for never.
 
         A reset makes everything nearly transparent and training then restores what is needed. A run that ends less
         than an interval later would end in fog (3000 steps with the papers' interval of 3000, say), so it does without.
         """
-        if not interval or iteration % interval:
+        if not interval or (iteration - stage_start) % interval:
             return False
         return self.total_steps is None or iteration + interval <= self.total_steps
 
@@ -243,6 +268,26 @@ class ExpertModel(Model):
         directions = splats.means.detach() - camera_position(viewmat)
         return (evaluate_sh(self.active_sh_degree, directions, splats.sh) + 0.5).clamp_min(0.0)
 
+    def channels(self, splats: Splats, viewmat: Tensor) -> Tensor:
+        """``[N,C]`` what is composited of the Gaussians: their features where they have some, else their colours."""
+        return self.colors(splats, viewmat) if splats.features is None else splats.features
+
+    def channel_background(self, color: Tensor) -> Tensor:
+        """``[C]`` channels behind all Gaussians where the background's colour is to be ``color [3]``."""
+        return color
+
+    def decode(self, composited: Tensor, rays: Callable[[], Tensor]) -> Tensor:
+        """The picture in what was composited; by default that is its first three channels.
+
+        Args:
+            composited: ``[H,W,D]``, this expert's C channels first; whatever else was composited beside them follows.
+            rays: gives the image's rays ``[6,H,W]`` (`ray_image`), for experts that look at them.
+
+        Returns:
+            ``[H,W,3]`` RGB.
+        """
+        return composited if composited.shape[-1] == 3 else composited[..., :3]
+
     def _shared_splats(self, time: float) -> Splats:
         """The Gaussians at ``time``; cameras of one training step that share an instant share them and their graph."""
         if self._step_splats is None or not self.training:
@@ -251,11 +296,16 @@ class ExpertModel(Model):
             self._step_splats[time] = self.splats_at(time)
         return self._step_splats[time]
 
+    def splats_of_view(self, camera: Cameras) -> Splats:
+        """The Gaussians one camera sees. A family that learns of its training cameras' clocks says so here, and only
+        for training: whatever else renders an expert asks for `splats_at` a time."""
+        return self._shared_splats(camera_time(camera, self.config.default_time))
+
     def camera_gain(self, camera: Cameras) -> Tensor:
         """``[3]`` colour gain of a training camera; 1 for an expert without gains."""
         if not self.config.camera_gains:
             return torch.ones(3, device=self.device)
-        index = int(camera.metadata["camera_index"].reshape(-1)[0])  # type: ignore[index]
+        index = camera_index(camera)
         return torch.exp(self.camera_log_gains[index] - self.camera_log_gains.mean(dim=0))
 
     def get_outputs(self, camera: Cameras) -> dict[str, Tensor]:
@@ -272,31 +322,25 @@ class ExpertModel(Model):
         viewmat = viewmat_from_camera_to_world(camera.camera_to_worlds[0].to(self.device))
         intrinsics = camera.get_intrinsics_matrices()[0].to(self.device)
         width, height = int(camera.width.item()), int(camera.height.item())
-        splats = self._shared_splats(camera_time(camera, self.config.default_time))
-        channels = self.colors(splats, viewmat)
-        extra = self.extra_channels(splats) if self.training else None
-        if extra is not None:
-            channels = torch.cat([channels, extra], dim=1)
+        splats = self.splats_of_view(camera)
         view = rasterize(
             splats,
-            channels,
+            self.channels(splats, viewmat),
             viewmat,
             intrinsics,
             width,
             height,
             settings=self.projection_settings,
-            background=F.pad(self.background_color(), (0, channels.shape[1] - 3)),
+            background=self.channel_background(self.background_color()),
             depth=not self.training,
         )
         if self.training and view.means2d.requires_grad:
             view.means2d.retain_grad()
             self._views.append((view, width, height))
-        rgb = view.images[0][..., :3]
+        rgb = self.decode(view.images[0], lambda: ray_image(viewmat, intrinsics, width, height))
         if self.training and self.config.camera_gains:
             rgb = rgb * self.camera_gain(camera)
         outputs = {"rgb": rgb, "accumulation": view.alphas[0][..., None]}
-        if extra is not None:
-            outputs["extra"] = view.images[0][..., 3:]
         if view.depths is not None:
             outputs["depth"] = view.depths[0][..., None]
             outputs["rgb"] = outputs["rgb"].clamp(0.0, 1.0)
@@ -340,7 +384,7 @@ class ExpertModel(Model):
     def get_metrics_dict(self, outputs: dict, batch: dict) -> dict[str, Any]:
         """Training PSNR of one view and the number of Gaussians."""
         psnr = image_psnr(outputs["rgb"], ground_truth_image(batch, self.device))
-        return {"psnr": psnr, "gaussian_count": len(self.gaussians)}
+        return {"psnr": psnr, "gaussian_count": self.num_gaussians}
 
     def get_image_metrics_and_images(self, outputs: dict, batch: dict) -> tuple[dict[str, float], dict[str, Tensor]]:
         """PSNR and the side-by-side picture; the full metrics protocol is the pipeline's."""

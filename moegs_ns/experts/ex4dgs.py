@@ -25,6 +25,7 @@ Where this leaves the authors' released code (a clock in frames, everything else
 Seeds with times, of which the paper knows none, start as dynamic Gaussians around their time.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -42,6 +43,7 @@ from moegs_ns.experts.fields.hermite import keyframed_position
 from moegs_ns.experts.fields.slerp import keyframed_rotation
 from moegs_ns.experts.fields.temporal_window import temporal_window
 from moegs_ns.experts.keyframes import GrowingWindow, KeyframeClock
+from moegs_ns.experts.new_gaussians import new_gaussians
 from moegs_ns.experts.seeds import SeedCloud, seed_spacing, thin_out
 from moegs_ns.experts.views import camera_time, ground_truth_image
 from moegs_ns.losses import ssim_map
@@ -49,10 +51,9 @@ from moegs_ns.splats.camera import viewmat_from_camera_to_world
 from moegs_ns.splats.gaussian_parts import GaussianParts
 from moegs_ns.splats.gaussian_set import GaussianSet
 from moegs_ns.splats.projection import ProjectionSettings
-from moegs_ns.splats.sh import sh_from_color
+from moegs_ns.splats.sh import joined_sh, sh_tensors
 from moegs_ns.splats.splats import Splats, concatenate
 
-_INITIAL_OPACITY = 0.1
 _LEAST_SPACING = 1e-7**0.5
 # The full width at half maximum of a Gaussian, in standard deviations, as the authors round it.
 _HALF_MAXIMUM = 2.36
@@ -143,11 +144,11 @@ class Ex4DGSModel(ExpertModel):
         """Build both sets of Gaussians and what density control remembers."""
         config = self.config
         super().populate_modules()
-        self.density = Ex4DGSDensity(config, self.clock, self.window, self.camera_extent, self.num_train_data)
+        self.density = Ex4DGSDensity(config, self.keyframe_clock, self.window, self.camera_extent, self.num_train_data)
         self._seen: list[SeenView] = []
 
     @property
-    def clock(self) -> KeyframeClock:
+    def keyframe_clock(self) -> KeyframeClock:
         """Where the keyframes lie."""
         return KeyframeClock(self.num_frames, self.config.keyframe_interval, self.config.time_padding)
 
@@ -156,7 +157,7 @@ class Ex4DGSModel(ExpertModel):
         """How training opens the clip."""
         config = self.config
         return GrowingWindow(
-            last_frame=self.clock.last_frame,
+            last_frame=self.keyframe_clock.last_frame,
             first_end=config.window_frames,
             growth=config.window_growth,
             interval=config.window_interval,
@@ -174,32 +175,24 @@ class Ex4DGSModel(ExpertModel):
         """Static Gaussians at the seeds without a time, dynamic ones at those with."""
         if self.config.max_gaussians is not None:
             seeds = thin_out(seeds, self.config.max_gaussians)
-        spacing = seed_spacing(seeds).clamp_min(_LEAST_SPACING)
-        static, dynamic = ~seeds.timed, seeds.timed
         parts = {
-            "static": self.initial_tensors(seeds.subset(static)),
-            "dynamic": self.dynamic_tensors(seeds.subset(dynamic)),
+            "static": self.initial_tensors(seeds.subset(~seeds.timed)),
+            "dynamic": self.dynamic_tensors(seeds.subset(seeds.timed)),
         }
-        for part, chosen in (("static", static), ("dynamic", dynamic)):
-            parts[part]["scales"] = spacing[chosen].log()[:, None].repeat(1, 3)
         return GaussianParts({part: GaussianSet(tensors, ERROR_STATISTICS) for part, tensors in parts.items()})
 
     def initial_tensors(self, seeds: SeedCloud) -> dict[str, Tensor]:
-        """Raw parameters of static Gaussians at the seed points (still, upright, opacity 0.1)."""
-        count, bands = len(seeds), (self.config.sh_degree + 1) ** 2
+        """Raw parameters of static Gaussians at the seed points, which do not move yet."""
+        log_scales = seed_spacing(seeds).clamp_min(_LEAST_SPACING).log()
         return {
-            "means": seeds.points,
-            "displacement": torch.zeros(count, 3),
-            "quats": torch.eye(4)[:1].repeat(count, 1),
-            "scales": torch.zeros(count, 3),
-            "opacities": torch.logit(torch.full((count,), _INITIAL_OPACITY)),
-            "sh_base": sh_from_color(seeds.colors),
-            "sh_rest": torch.zeros(count, bands - 1, 3),
+            **new_gaussians(seeds.points, log_scales),
+            "displacement": torch.zeros(len(seeds), 3),
+            **sh_tensors(seeds.colors, self.config.sh_degree),
         }
 
     def dynamic_tensors(self, seeds: SeedCloud) -> dict[str, Tensor]:
         """Raw parameters of dynamic Gaussians that are there around their seeds' time and do not move yet."""
-        clock = self.clock
+        clock = self.keyframe_clock
         tensors = self.initial_tensors(seeds)
         del tensors["displacement"]
         times = seeds.times.unique()
@@ -230,7 +223,7 @@ class Ex4DGSModel(ExpertModel):
 
     def splats_at(self, time: float) -> Splats:
         """The Gaussians at ``time`` in [0,1], static ones first."""
-        frame = self.clock.frame(time)
+        frame = self.keyframe_clock.frame(time)
         return concatenate([self._static_at(frame), self._dynamic_at(frame)])[0]
 
     def _static_at(self, frame: float) -> Splats:
@@ -240,11 +233,11 @@ class Ex4DGSModel(ExpertModel):
             quats=F.normalize(g["quats"], dim=-1),
             scales=torch.exp(g["scales"]),
             opacities=torch.sigmoid(g["opacities"]),
-            sh=torch.cat([g["sh_base"][:, None, :], g["sh_rest"]], dim=1),
+            sh=joined_sh(g["sh_base"], g["sh_rest"]),
         )
 
     def _dynamic_at(self, frame: float) -> Splats:
-        g, clock = self.gaussians["dynamic"], self.clock
+        g, clock = self.gaussians["dynamic"], self.keyframe_clock
         position = clock.position(frame)
         least_width = self.config.least_duration / (_HALF_MAXIMUM * clock.interval)
         visible = temporal_window(position, g["time_centers"], g["time_log_widths"], least_width)
@@ -253,7 +246,7 @@ class Ex4DGSModel(ExpertModel):
             quats=keyframed_rotation(g["quats"], position),
             scales=torch.exp(g["scales"]),
             opacities=torch.sigmoid(g["opacities"]) * visible,
-            sh=torch.cat([g["sh_base"][:, None, :], g["sh_rest"]], dim=1),
+            sh=joined_sh(g["sh_base"], g["sh_rest"]),
         )
 
     # -- rendering -------------------------------------------------------------------------------------------------
@@ -269,18 +262,32 @@ class Ex4DGSModel(ExpertModel):
             return torch.rand(3).to(self.device)
         return super().background_color()
 
-    def extra_channels(self, splats: Splats) -> Tensor:
-        """Zeros ``[N,3]`` whose gradient, after the backward pass, holds the error under each Gaussian."""
+    def channels(self, splats: Splats, viewmat: Tensor) -> Tensor:
+        """``[N,3]`` colours; in training ``[N,6]``, with zeros whose gradient will be the error under each Gaussian."""
+        colors = super().channels(splats, viewmat)
+        if not self.training:
+            return colors
         self._probe = torch.zeros(len(splats), 3, device=self.device, requires_grad=True)
-        return self._probe
+        return torch.cat([colors, self._probe], dim=1)
+
+    def channel_background(self, color: Tensor) -> Tensor:
+        """``[3]`` the colour; in training ``[6]``, with zeros behind the probe."""
+        return F.pad(color, (0, 3)) if self.training else color
+
+    def decode(self, composited: Tensor, rays: Callable[[], Tensor]) -> Tensor:
+        """``[H,W,3]`` the picture; in training the blended probe beside it is kept for the loss."""
+        if self.training:
+            self._probe_image = composited[..., 3:]
+        return super().decode(composited, rays)
 
     def get_outputs(self, camera: Cameras) -> dict[str, Tensor]:
-        """As the base; in training it also notes what was seen from where, and when."""
+        """As the base; in training also ``probe [H,W,3]`` of zeros, and a note of what was seen from where and when."""
         outputs = super().get_outputs(camera)
         if self.training and torch.is_grad_enabled():
+            outputs["probe"] = self._probe_image
             self._seen.append(
                 SeenView(
-                    frame=round(self.clock.frame(camera_time(camera, self.config.default_time))),
+                    frame=round(self.keyframe_clock.frame(camera_time(camera, self.config.default_time))),
                     viewmat=viewmat_from_camera_to_world(camera.camera_to_worlds[0].to(self.device)),
                     width=int(camera.width.item()),
                     view=self._views[-1][0],
@@ -293,13 +300,13 @@ class Ex4DGSModel(ExpertModel):
 
     def get_loss_dict(self, outputs: dict, batch: dict, metrics_dict: dict | None = None) -> dict[str, Tensor]:
         """Photometric loss of one view; in training also the (zero) term that tracks its errors back."""
-        if "extra" not in outputs or not self._seen:
+        if "probe" not in outputs:
             return super().get_loss_dict(outputs, batch, metrics_dict)
         truth, weight = ground_truth_image(batch, self.device), self.config.ssim_weight
         absolute, similarity = (outputs["rgb"] - truth).abs(), ssim_map(outputs["rgb"], truth)
         loss = (1 - weight) * absolute.mean() + weight * (1 - similarity.mean())
         self._seen[-1].loss = loss.detach()
-        return {"photometric": loss + (outputs["extra"] * error_maps(absolute, similarity)).sum()}
+        return {"photometric": loss + (outputs["probe"] * error_maps(absolute, similarity)).sum()}
 
     def step_losses(self) -> dict[str, Tensor]:
         """Regularisers: few static Gaussians are displaced, and dynamic ones stay near where they begin."""
@@ -310,7 +317,7 @@ class Ex4DGSModel(ExpertModel):
         losses = {"displacement": config.displacement_weight * torch.log(displacement + _DISPLACEMENT_FLOOR).mean()}
         if len(self.gaussians["dynamic"]):
             # Keyframes the window has not reached are guesses, which nothing should be held to.
-            reached = int(self.clock.position(self.window.end(step))) + 3
+            reached = int(self.keyframe_clock.position(self.window.end(step))) + 3
             keyframes = self.gaussians["dynamic"]["means"][:, :reached]
             losses["motion"] = config.motion_weight * (keyframes[:, 1:] - keyframes[:, :1]).norm(dim=-1).mean()
         return losses
@@ -340,7 +347,7 @@ class Ex4DGSModel(ExpertModel):
         return callbacks
 
     def _limit_images(self, datamanager: Any, step: int) -> None:
-        datamanager.limit_time(self.window.end(step) / max(1, self.clock.last_frame))
+        datamanager.limit_time(self.window.end(step) / max(1, self.keyframe_clock.last_frame))
 
     def _begin_step(self, step: int) -> None:
         super()._begin_step(step)

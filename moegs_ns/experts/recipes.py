@@ -12,9 +12,9 @@ from typing import Any
 
 from moegs_ns.paths import resource_dir
 
-#: Model options that say when something happens in a run, or how often in all: they follow its number of steps. Not
-#: among them are intervals that give one event the steps it needs, whatever the length of the run: gradients to collect
-#: for a round of densification, steps to recover from an opacity reset.
+#: Options of models and the data manager that say when something happens in a run, or how often in all: they follow its
+#: number of steps. Not among them are intervals that give one event the steps it needs, whatever the length of the run:
+#: gradients to collect for a round of densification, steps to recover from an opacity reset.
 SCHEDULE_LENGTHS = (
     "coarse_steps",
     "densify_start",
@@ -22,7 +22,16 @@ SCHEDULE_LENGTHS = (
     "densify_rounds",
     "prune_stop",
     "bounds_prune_step",
+    "guided_start",
+    "min_z_start",
+    "turning_start",
+    "turning_stop",
     "sh_degree_interval",
+    "anneal_steps",
+    "deform_from_step",
+    "fine_growth_steps",
+    "periodic_ssim_start",
+    "error_sampling_start",
     "window_interval",
     "extract_start",
     "extract_delay",
@@ -62,6 +71,7 @@ class Recipe:
         motion_seeds: how many seed points on moving things are carved from the videos.
         model: overrides of the expert's model config, by field name.
         optimizers: learning rates by parameter group.
+        datamanager: further options of the data manager, by field name.
         data: options of the data parser, by field name.
     """
 
@@ -71,6 +81,7 @@ class Recipe:
     motion_seeds: int = 0
     model: dict[str, Any] = field(default_factory=dict)
     optimizers: dict[str, OptimizerRecipe] = field(default_factory=dict)
+    datamanager: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
 
     def schedule(self, group: str) -> dict[str, Any]:
@@ -103,10 +114,14 @@ class Recipe:
             decay = None if numbers.decay_steps is None else length(numbers.decay_steps)
             return replace(numbers, decay_steps=decay, restart_step=length(numbers.restart_step))
 
+        def options(values: dict[str, Any]) -> dict[str, Any]:
+            return {name: length(value) if name in SCHEDULE_LENGTHS else value for name, value in values.items()}
+
         return replace(
             self,
             steps=length(self.steps),
-            model={name: length(value) if name in SCHEDULE_LENGTHS else value for name, value in self.model.items()},
+            model=options(self.model),
+            datamanager=options(self.datamanager),
             optimizers={group: optimizer(numbers) for group, numbers in self.optimizers.items()},
         )
 
@@ -122,6 +137,9 @@ class Recipe:
         for name in ("cameras_per_step", "same_instant", "motion_seeds"):
             if getattr(self, name) != getattr(base, name):
                 options += [f"--pipeline.datamanager.{_flag(name)}", str(getattr(self, name))]
+        for name, value in self.datamanager.items():
+            if base.datamanager.get(name) != value:
+                options += [f"--pipeline.datamanager.{_flag(name)}", *_arguments(value)]
         for name, value in self.model.items():
             if base.model.get(name) != value:
                 options += [f"--pipeline.model.{_flag(name)}", *_arguments(value)]
@@ -194,6 +212,7 @@ def load_recipe(expert: str, preset: str | None = None) -> Recipe:
         motion_seeds=table.get("motion_seeds", 0),
         model=table.get("model", {}),
         optimizers=_optimizers(table.get("optimizers", {})),
+        datamanager=table.get("datamanager", {}),
     )
     if preset is None:
         return recipe
@@ -214,5 +233,6 @@ def load_recipe(expert: str, preset: str | None = None) -> Recipe:
         motion_seeds=own.get("motion_seeds", recipe.motion_seeds),
         model={**recipe.model, **own.get("model", {})},
         optimizers={**recipe.optimizers, **changed},
+        datamanager={**recipe.datamanager, **own.get("datamanager", {})},
         data=variation.get("data", {}),
     )

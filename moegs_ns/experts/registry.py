@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from moegs_ns.experts.base import ExpertModelConfig
+from moegs_ns.experts.ed3dgs import ED3DGSModelConfig
 from moegs_ns.experts.ex4dgs import Ex4DGSModelConfig
 from moegs_ns.experts.four_d_gaussians import FourDGaussiansModelConfig
 from moegs_ns.experts.recipes import Recipe, load_recipe
@@ -62,12 +63,17 @@ EXPERTS: dict[str, ExpertFamily] = {
         ExpertFamily(
             name="stg",
             config=STGModelConfig,
-            description="STG, Spacetime Gaussians with a spherical-harmonics head (Li et al., CVPR 2024)",
+            description="STG, Spacetime Gaussians (Li et al., CVPR 2024)",
         ),
         ExpertFamily(
             name="4dgaussians",
             config=FourDGaussiansModelConfig,
             description="4DGaussians, canonical Gaussians deformed by a HexPlane field (Wu et al., CVPR 2024)",
+        ),
+        ExpertFamily(
+            name="ed3dgs",
+            config=ED3DGSModelConfig,
+            description="E-D3DGS, canonical Gaussians deformed by per-Gaussian embeddings (Bae, Kim et al., ECCV 2024)",
         ),
         ExpertFamily(
             name="ex4dgs",

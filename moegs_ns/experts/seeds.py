@@ -102,3 +102,29 @@ def spread_over_time(cloud: SeedCloud, copies: int) -> tuple[SeedCloud, Tensor]:
     centers = ((torch.arange(copies, dtype=torch.float32) + 0.5) / copies).repeat_interleave(len(untimed))
     spread = cloud.subset(source)
     return SeedCloud(spread.points, spread.colors, torch.cat([centers, cloud.times[timed]])), source
+
+
+def thin_out_later_times(cloud: SeedCloud, share: float) -> SeedCloud:
+    """Keep only the most isolated seed points of every time but the first; points without a time are all kept.
+
+    Clouds triangulated frame by frame repeat what stands still; what is far from its neighbours of the same frame is
+    more likely to be missing elsewhere.
+
+    Args:
+        cloud: M points.
+        share: of each later time's points to keep, in [0,1]; those with the largest distance to their nearest
+            neighbour.
+
+    Raises:
+        ValueError: the share is out of range.
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"expected a share of seed points in [0, 1], found {share}")
+    kept = ~cloud.timed
+    for rank, time in enumerate(cloud.times[cloud.timed].unique()):
+        index = (cloud.times == time).nonzero()[:, 0]
+        if rank > 0:
+            distances = neighbor_rms_distance(cloud.points[index], neighbors=1)
+            index = index[distances.argsort(descending=True, stable=True)[: round(share * len(index))]]
+        kept[index] = True
+    return cloud.subset(kept)

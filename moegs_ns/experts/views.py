@@ -14,6 +14,11 @@ def camera_time(camera: Cameras, default: float) -> float:
     return min(1.0, max(0.0, float(camera.times.reshape(-1)[0])))
 
 
+def camera_index(camera: Cameras) -> int:
+    """Position of a camera of size 1 in its split's list of cameras (``camera_names`` of the metadata)."""
+    return int(camera.metadata["camera_index"].reshape(-1)[0])  # type: ignore[index]
+
+
 def ground_truth_image(batch: dict[str, Any], device: torch.device | str) -> Tensor:
     """``[H,W,3]`` float image in [0,1] of a batch, on ``device``."""
     image = batch["image"].to(device)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from moegs_ns.experts.base import ExpertModel
 from moegs_ns.experts.registry import expert_family
+from moegs_ns.experts.views import camera_index
 from moegs_ns.runs.checkpoint_files import find_checkpoint
 from moegs_ns.runs.checkpoints import read_checkpoint
 from moegs_ns.runs.record import read_run_record
@@ -70,7 +71,7 @@ def training_gains(experts: Sequence[ExpertModel], camera: Cameras, camera_names
     """
     if not any(expert.config.camera_gains for expert in experts):
         return None
-    name = camera_names[int(camera.metadata["camera_index"].reshape(-1)[0])]  # type: ignore[index]
+    name = camera_names[camera_index(camera)]
     gains = []
     for expert in experts:
         known = list(expert.metadata.get("camera_names", []))

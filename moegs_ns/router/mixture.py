@@ -4,11 +4,13 @@ import dataclasses
 import json
 import os
 import pickle
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
+import torch.nn.functional as F
 import tyro
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes
@@ -31,12 +33,12 @@ from moegs_ns.router.experts import (
     unique_names,
 )
 from moegs_ns.router.gate import gate
-from moegs_ns.router.rays import ray_image
 from moegs_ns.router.same_scene import check_same_scene, facts_of_training_data
 from moegs_ns.router.splat_cache import SplatCache
 from moegs_ns.router.volume_aware import WEIGHT_CHANNELS, RayInput, VolumeAwareRouter
 from moegs_ns.splats.camera import viewmat_from_camera_to_world
 from moegs_ns.splats.rasterize import Rasterized, rasterize, resolve_backend
+from moegs_ns.splats.rays import ray_image
 from moegs_ns.splats.splats import Splats, concatenate
 
 # Pixels less covered than this have no depth (0).
@@ -132,7 +134,7 @@ class MixtureModel(Model):
             self._make_router([1] * len(config.experts))
             return
         self._take(specs, experts)
-        self._make_router([len(expert.gaussians) for expert in experts])
+        self._make_router([expert.num_gaussians for expert in experts])
 
     def _take(self, specs: list[ExpertSpec], experts: list[ExpertModel]) -> None:
         self.specs = specs
@@ -204,7 +206,7 @@ class MixtureModel(Model):
     def describe(self) -> dict[str, Any]:
         """Plain facts for run records and evaluation files."""
         experts = list(zip(self.specs, self._experts(), strict=True))
-        counts = {spec.name: len(expert.gaussians) for spec, expert in experts}
+        counts = {spec.name: expert.num_gaussians for spec, expert in experts}
         return {
             "expert": "router",
             "experts": self.expert_names,
@@ -219,12 +221,11 @@ class MixtureModel(Model):
 
     # -- rendering -------------------------------------------------------------------------------------------------
 
-    def background_colors(self) -> Tensor:
-        """``[K,3]`` colour behind each expert's Gaussians."""
+    def background_color(self, expert: ExpertModel) -> Tensor:
+        """``[3]`` colour behind an expert's Gaussians, if it composites colour."""
         if self.config.background == "own":
-            return torch.stack([expert.background_color() for expert in self._experts()])
-        white = self.config.background == "white"
-        return torch.full((len(self.specs), 3), float(white), device=self.device)
+            return expert.background_color()
+        return torch.full((3,), float(self.config.background == "white"), device=self.device)
 
     def expert_splats(self, time: float) -> list[Splats]:
         """The Gaussians of every expert at ``time`` in [0,1], in gate order, without gradients."""
@@ -237,14 +238,15 @@ class MixtureModel(Model):
         return [expert.splats_at(time) for expert in self._experts()]
 
     def composite(self, camera: Cameras, depth: bool) -> tuple[Rasterized, Tensor]:
-        """Colour and router weights of all experts in one pass; gradients reach the weights only.
+        """Channels and router weights of all experts in one pass; gradients reach the weights only.
 
         Args:
             camera: ``Cameras`` of size 1.
             depth: also composite the experts' depth.
 
         Returns:
-            The result, whose ``images [K,H,W,6]`` hold RGB and the three weight channels, and the rays ``[6,H,W]``.
+            The result, whose ``images [K,H,W,C+3]`` hold each expert's channels, filled up with zeros to the widest
+            expert's C (3 where all composite colour), and the three weight channels; and the rays ``[6,H,W]``.
 
         Raises:
             ValueError: there are no experts.
@@ -254,25 +256,40 @@ class MixtureModel(Model):
         intrinsics = camera.get_intrinsics_matrices()[0].to(self.device)
         width, height = int(camera.width.item()), int(camera.height.item())
         time = camera_time(camera, self.config.default_time)
-        parts = self.expert_splats(time)
+        (experts, rows), parts = self._rendering_at(time), self.expert_splats(time)
         with torch.no_grad():
-            colors = torch.cat([e.colors(splats, viewmat) for e, splats in zip(self._experts(), parts, strict=True)])
+            channels = [expert.channels(splats, viewmat) for expert, splats in zip(experts, parts, strict=True)]
+            behind = [expert.channel_background(self.background_color(expert))[None] for expert in experts]
             splats, expert_ids = concatenate(parts)
-        empty = torch.full((len(self.specs), WEIGHT_CHANNELS), self.config.weight_background, device=self.device)
+        empty = torch.full((len(experts), WEIGHT_CHANNELS), self.config.weight_background, device=self.device)
         result = rasterize(
             splats,
-            torch.cat([colors, self.router.channels(time)], dim=1),
+            torch.cat([_side_by_side(channels), self.router.channels(time, rows)], dim=1),
             viewmat,
             intrinsics,
             width,
             height,
             expert_ids=expert_ids,
-            num_experts=len(self.specs),
-            settings=[expert.projection_settings for expert in self._experts()],
-            background=torch.cat([self.background_colors(), empty], dim=1),
+            num_experts=len(experts),
+            settings=[expert.projection_settings for expert in experts],
+            background=torch.cat([_side_by_side(behind), empty], dim=1),
             depth=depth,
         )
         return result, ray_image(viewmat, intrinsics, width, height)
+
+    def _rendering_at(self, time: float) -> tuple[list[ExpertModel], list[slice]]:
+        """Who renders for each expert at ``time`` (itself, or a clip of it), and the rows of its Gaussians."""
+        parts = [expert.part_at(time) for expert in self._experts()]
+        return [part for part, _ in parts], [rows for _, rows in parts]
+
+    @torch.no_grad()
+    def pictures(self, composited: Tensor, rays: Tensor, time: float) -> Tensor:
+        """The experts' pictures ``[K,H,W,3]`` from their channels ``[K,H,W,C]`` and the image's rays ``[6,H,W]``.
+
+        They are constants: cut off, they cost nothing on the way back.
+        """
+        experts, _ = self._rendering_at(time)
+        return torch.stack([e.decode(image, lambda: rays) for e, image in zip(experts, composited, strict=True)])
 
     def get_outputs(self, camera: Cameras) -> dict[str, Tensor]:
         """Render one camera.
@@ -288,12 +305,12 @@ class MixtureModel(Model):
         if camera.shape[0] != 1:
             raise ValueError(f"expected one camera at a time, found {camera.shape[0]}")
         result, rays = self.composite(camera, depth=not self.training)
-        logits = self.router.logits(result.images[..., 3:], rays)
-        # The experts' pictures are constants: cut off, they cost nothing on the way back.
-        images = result.images[..., :3].detach()
+        logits = self.router.logits(result.images[..., -WEIGHT_CHANNELS:], rays)
+        time = camera_time(camera, self.config.default_time)
+        images = self.pictures(result.images[..., :-WEIGHT_CHANNELS], rays, time)
         config = self.config
         if self.training:
-            gains = training_gains(self._experts(), camera, self._camera_names)
+            gains = training_gains(self._rendering_at(time)[0], camera, self._camera_names)
             images = images if gains is None else images * gains[:, None, None, :]
             return {"rgb": blend(gate(logits, config.train_temperature), images)}
         gates = gate(logits, config.eval_temperature, config.top_k)
@@ -332,6 +349,12 @@ class MixtureModel(Model):
         gates = torch.cat([outputs[f"gate_{name}"].expand(-1, -1, 3) for name in self.expert_names], dim=1)
         pictures = {"img": torch.cat([truth, outputs["rgb"]], dim=1), "gates": gates}
         return {"psnr": float(image_psnr(outputs["rgb"], truth))}, pictures
+
+
+def _side_by_side(channels: Sequence[Tensor]) -> Tensor:
+    """Rows of several experts ``[N_k, C_k]`` end to end, filled up with zeros to the widest."""
+    widest = max(rows.shape[1] for rows in channels)
+    return torch.cat([F.pad(rows, (0, widest - rows.shape[1])) for rows in channels])
 
 
 def blend(gates: Tensor, images: Tensor) -> Tensor:

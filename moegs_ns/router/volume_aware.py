@@ -16,6 +16,7 @@ _RAY_CHANNELS: dict[str, slice] = {
 }
 #: Channels splatted per Gaussian: w, w_dir and t * w_time (Eq. 6).
 WEIGHT_CHANNELS = 3
+_ALL_ROWS = slice(None)
 # Hidden sizes of the network, as the authors' code has them.
 _HIDDEN = (6, 3)
 
@@ -43,9 +44,9 @@ class GaussianWeights(nn.Module):
     def __len__(self) -> int:
         return self.base.shape[0]
 
-    def channels(self, time: float) -> Tensor:
-        """``[N,3]`` channels w, w_dir and t * w_time to splat at ``time`` in [0,1]."""
-        return torch.cat([self.base, time * self.time], dim=1)
+    def channels(self, time: float, rows: slice = _ALL_ROWS) -> Tensor:
+        """``[N,3]`` channels w, w_dir and t * w_time to splat at ``time`` in [0,1], of those Gaussians in ``rows``."""
+        return torch.cat([self.base[rows], time * self.time[rows]], dim=1)
 
 
 class RefinementNetwork(nn.Module):
@@ -107,9 +108,12 @@ class VolumeAwareRouter(nn.Module):
         """The weights of each expert's Gaussians, in expert order."""
         return [*self.weights]  # type: ignore[list-item]
 
-    def channels(self, time: float) -> Tensor:
-        """``[sum N_k, 3]`` weight channels of all experts' Gaussians, in expert order."""
-        return torch.cat([weights.channels(time) for weights in self.gaussian_weights])
+    def channels(self, time: float, rows: Sequence[slice] | None = None) -> Tensor:
+        """``[sum N_k, 3]`` weight channels of the experts' Gaussians, in expert order; of each expert those in its
+        ``rows``, by default all."""
+        weights = self.gaussian_weights
+        rows = [_ALL_ROWS] * len(weights) if rows is None else rows
+        return torch.cat([one.channels(time, own) for one, own in zip(weights, rows, strict=True)])
 
     def logits(self, splatted: Tensor, ray_image: Tensor) -> Tensor:
         """R' = w + Φ(w_dir, t * w_time, rays) of Eq. 7.

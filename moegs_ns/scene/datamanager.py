@@ -18,10 +18,12 @@ from nerfstudio.data.datamanagers.full_images_datamanager import FullImageDatama
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.datasets.base_dataset import InputDataset
 from nerfstudio.utils.rich_utils import CONSOLE
+from torch import Tensor
 from tyro.conf import Suppress
 
 from moegs_ns.scene.dataparsers.n3v import N3VDataParserConfig
 from moegs_ns.scene.dataset import FrameDataset
+from moegs_ns.scene.error_sampler import ErrorSampler
 from moegs_ns.scene.motion_seeds import carve_motion_seeds, fixed_cameras
 from moegs_ns.scene.sampler import GroupSampler
 
@@ -46,6 +48,14 @@ class DynamicDataManagerConfig(FullImageDatamanagerConfig):
     """Whether all images of a step show the same instant from different cameras."""
     sampling_seed: int = 42
     """Seed of the order of training images, independent of every other random number."""
+    error_sampling: bool = False
+    """Draw the instant of every second step by how badly it was last rendered; a step's images show one instant."""
+    error_sampling_start: int = 10000
+    """With --error-sampling: instants are drawn plainly before this step."""
+    hold_interval: int = 0
+    """With --error-sampling, once in so many steps an instant is kept for several steps; 0 = never."""
+    hold_steps: int = 5
+    """With --error-sampling: how many steps show the instant that is kept, each from other cameras."""
     motion_seeds: int = 0
     """Add up to this many seed points on what moves, carved from the training videos (several fixed cameras needed);
     0 = none. Only where the seed cloud carries no times of its own."""
@@ -165,13 +175,30 @@ class DynamicDataManager(FullImageDatamanager):
         """Called once by the parent's constructor, which wants a list that is not empty; sampling is `GroupSampler`'s.
 
         Raises:
-            ValueError: too few images for ``cameras_per_step`` (see `GroupSampler`).
+            ValueError: too few images for ``cameras_per_step`` (see `GroupSampler`, `ErrorSampler`), or options that
+                exclude each other.
         """
         # Instants as ranks of the times: float times of one frame are equal, whatever the data parser.
         self._instants, ranks = torch.unique(self.train_dataset.cameras.times[:, 0], return_inverse=True)
-        self._sampler = GroupSampler(
-            ranks.tolist(), self.config.cameras_per_step, self.config.same_instant, self.config.sampling_seed
-        )
+        instants = ranks.tolist()
+        config = self.config
+        self._sampler: GroupSampler | ErrorSampler
+        if config.error_sampling:
+            if config.cameras_per_step > 1 and not config.same_instant:
+                raise ValueError(
+                    "expected images of one instant per step for --pipeline.datamanager.error-sampling True, found "
+                    "same-instant False; change one of them"
+                )
+            self._sampler = ErrorSampler(
+                instants,
+                config.cameras_per_step,
+                config.sampling_seed,
+                config.error_sampling_start,
+                config.hold_interval,
+                config.hold_steps,
+            )
+        else:
+            self._sampler = GroupSampler(instants, config.cameras_per_step, config.same_instant, config.sampling_seed)
         return list(range(len(self.train_dataset)))
 
     def next_train_group(self, step: int) -> list[Item]:
@@ -191,6 +218,13 @@ class DynamicDataManager(FullImageDatamanager):
             ValueError: too few of them for ``cameras_per_step``.
         """
         self._sampler.limit(int((self._instants <= latest + _TIME_TOLERANCE).sum()))
+
+    def report_rendering(self, batch: dict[str, Any], rgb: Tensor) -> None:
+        """How a training image was rendered, ``rgb [H,W,3]``; reading the error of it waits for the device, so it is
+        done for a sampler that asks only."""
+        if isinstance(self._sampler, ErrorSampler):
+            truth = batch["image"][..., :3].to(rgb.device).float() / 255
+            self._sampler.observe(batch["image_idx"], float((rgb.detach() - truth).abs().mean()))
 
     def sampler_state(self) -> dict[str, Any]:
         """Where sampling stands, for a checkpoint: tensors and plain numbers, loadable with weights_only."""

@@ -77,3 +77,13 @@ def _bases(degree: int, directions: Tensor) -> Tensor:
 def sh_from_color(color: Tensor) -> Tensor:
     """Degree-0 coefficient ``[N, 3]`` whose evaluation plus 0.5 is ``color [N, 3]`` in [0, 1]."""
     return (color - 0.5) / math.sqrt(1 / (4 * math.pi))
+
+
+def sh_tensors(color: Tensor, degree: int) -> dict[str, Tensor]:
+    """Raw ``sh_base [N, 3]`` and ``sh_rest [N, B - 1, 3]`` of Gaussians that look ``color [N, 3]`` from everywhere."""
+    return {"sh_base": sh_from_color(color), "sh_rest": color.new_zeros(len(color), (degree + 1) ** 2 - 1, 3)}
+
+
+def joined_sh(base: Tensor, rest: Tensor) -> Tensor:
+    """``[N, B, 3]`` all coefficients, of ``sh_base [N, 3]`` and ``sh_rest [N, B - 1, 3]``."""
+    return torch.cat([base[:, None, :], rest], dim=1)

@@ -91,6 +91,22 @@ def scaled_groups(groups: Mapping[str, Any], scales: Mapping[str, float]) -> dic
     return scaled
 
 
+def used_groups(groups: Mapping[str, Any], configured: Mapping[str, str]) -> dict[str, Any]:
+    """The configured numbers of every parameter group.
+
+    Args:
+        groups: nerfstudio's optimizer groups.
+        configured: for each parameter group the optimizer group it takes its numbers from, as a rule its namesake.
+
+    Raises:
+        ValueError: a parameter group without an optimizer group.
+    """
+    missing = sorted({*configured.values()} - set(groups))
+    if missing:
+        raise ValueError(f"expected an optimizer for the parameter groups {missing}, found only {sorted(groups)}")
+    return {name: groups[source] for name, source in configured.items()}
+
+
 def describe_learning_rates(groups: Mapping[str, Any], scales: Mapping[str, float]) -> dict[str, dict[str, float]]:
     """Resolved numbers of (already scaled) groups, as plain data for ``run.json``."""
     described = {}

@@ -109,11 +109,14 @@ class MoegsPipeline(VanillaPipeline):
         """
         outputs: dict[str, Tensor] = {}
         all_losses, all_metrics = [], []
+        report = getattr(self.datamanager, "report_rendering", None)
         for camera, batch in self._train_group(step):
             outputs = self._model(camera)
             metrics = self.model.get_metrics_dict(outputs, batch)
             all_losses.append(self.model.get_loss_dict(outputs, batch, metrics))
             all_metrics.append(metrics)
+            if report is not None:
+                report(batch, outputs["rgb"])
         step_losses: dict[str, Tensor] = getattr(self.model, "step_losses", dict)()
         return outputs, {**_mean_losses(all_losses), **step_losses}, _mean_metrics(all_metrics)
 

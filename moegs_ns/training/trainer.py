@@ -34,7 +34,7 @@ from moegs_ns.runs.record import (
     write_run_record,
 )
 from moegs_ns.training.divergence import check_losses, check_parameters
-from moegs_ns.training.optimizers import describe_learning_rates, scaled_groups
+from moegs_ns.training.optimizers import describe_learning_rates, scaled_groups, used_groups
 from moegs_ns.training.pipeline import describe_model
 from moegs_ns.training.random_state import capture_random_state, restore_random_state
 from moegs_ns.training.render_meter import peak_process_memory_mb
@@ -181,16 +181,14 @@ class MoegsTrainer(Trainer):
         self._update_record(self._start_step)
 
     def setup_optimizers(self) -> Optimizers:
-        """One optimizer per group; the model's ``learning_rate_scales`` multiply ``lr`` and ``lr_final``."""
+        """One optimizer per group; the model's ``learning_rate_scales`` multiply ``lr`` and ``lr_final``, and its
+        ``configured_group`` names the configured group of a parameter group where that is not its namesake."""
         model = self.pipeline.model
         scales = model.learning_rate_scales() if hasattr(model, "learning_rate_scales") else {}
-        groups = scaled_groups(self.config.optimizers, scales)
         parameters = self.pipeline.get_param_groups()
-        missing = sorted(set(parameters) - set(groups))
-        if missing:
-            raise ValueError(f"expected an optimizer for the parameter groups {missing}, found only {sorted(groups)}")
-        used = {name: groups[name] for name in parameters}
-        self._learning_rates = describe_learning_rates(used, scales)
+        configured = {name: getattr(model, "configured_group", str)(name) for name in parameters}
+        used = used_groups(scaled_groups(self.config.optimizers, scales), configured)
+        self._learning_rates = describe_learning_rates({configured[name]: used[name] for name in used}, scales)
         return Optimizers(used, parameters)
 
     def _load_checkpoint(self) -> None:

@@ -2,6 +2,8 @@
 
 import dataclasses
 import re
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +20,26 @@ def test_recipe_names_existing_options_only(expert: str) -> None:
     fields = {field.name for field in dataclasses.fields(family.config)}
     for preset in (None, *PRESETS):
         assert set(load_recipe(expert, preset).model) <= fields
+
+
+SCENES = sorted((resource_dir("configs") / "scenes").glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", SCENES, ids=lambda path: path.stem)
+def test_files_of_scenes_are_presets_that_name_existing_options_only(path: Path) -> None:
+    for expert in tomllib.loads(path.read_text("utf8")).keys() - {"data"}:
+        family, recipe = expert_family(expert), load_recipe(expert, str(path))
+        assert set(recipe.model) <= {field.name for field in dataclasses.fields(family.config)}
+        options, data = recipe.command_line(load_recipe(expert))
+        assert options and data
+
+
+def test_constants_of_one_benchmark_are_in_its_files_only() -> None:
+    assert any("min_z" in load_recipe("stg", str(path)).model for path in SCENES)
+    for preset in (None, *PRESETS):
+        recipe = load_recipe("stg", preset).model
+        assert not {"min_z", "turning_speed", "turning_sizes"} & {*recipe}
+        assert not any(recipe[name] for name in ("min_z_start", "turning_start", "turning_stop", "guided_start"))
 
 
 def test_preset_overrides_and_keeps_the_rest() -> None:
@@ -53,7 +75,10 @@ def test_unknown_names_are_refused() -> None:
 
 #: Option names that speak of steps; each must either follow the length of a run or be known not to.
 SPEAKS_OF_STEPS = re.compile(r"_(steps?|start|stop|rounds|interval|until|iterations?)$")
-NOT_A_MOMENT = {"densify_interval", "opacity_reset_interval", "error_prune_rounds"}
+NOT_A_MOMENT = {
+    *("densify_interval", "opacity_reset_interval", "error_prune_rounds", "min_z_interval", "guided_interval"),
+    *("periodic_ssim_interval", "periodic_ssim_steps", "hold_interval", "hold_steps", "smoothness_interval"),
+}
 NOT_A_MOMENT |= {"keyframe_interval"}  # of frames
 
 
@@ -70,6 +95,15 @@ def test_a_scaled_recipe_keeps_every_moment_at_its_share_of_the_run() -> None:
         assert twice.optimizers[group].decay_steps == 2 * own.optimizers[group].decay_steps
         assert twice.optimizers[group].lr_final == own.optimizers[group].lr_final
     assert (twice.cameras_per_step, twice.data) == (own.cameras_per_step, own.data)
+
+
+def test_scaling_reaches_the_data_manager() -> None:
+    half = load_recipe("ed3dgs").scaled(0.5)
+    assert (half.datamanager["error_sampling_start"], half.datamanager["hold_interval"]) == (5000, 50)
+    assert half.model["periodic_ssim_start"] == 5000  # the loss and the images it is for begin together
+    options, _ = half.command_line(load_recipe("ed3dgs"))
+    assert options[options.index("--pipeline.datamanager.error-sampling-start") + 1] == "5000"
+    assert "--pipeline.datamanager.hold-interval" not in options
 
 
 def test_scaling_rounds_and_leaves_never_never() -> None:
@@ -89,7 +123,8 @@ def test_scaling_rounds_and_leaves_never_never() -> None:
 @pytest.mark.parametrize("expert", [*sorted(EXPERTS), "router"])
 def test_every_option_that_speaks_of_steps_is_scaled_or_known_not_to(expert: str) -> None:
     for preset in (None, *PRESETS):
-        named = {name for name in load_recipe(expert, preset).model if SPEAKS_OF_STEPS.search(name)}
+        recipe = load_recipe(expert, preset)
+        named = {name for name in (*recipe.model, *recipe.datamanager) if SPEAKS_OF_STEPS.search(name)}
         assert named <= {*SCHEDULE_LENGTHS, *NOT_A_MOMENT}
 
 

@@ -3,7 +3,14 @@
 import pytest
 import torch
 
-from moegs_ns.experts.seeds import SeedCloud, seed_cloud, seed_spacing, spread_over_time, thin_out
+from moegs_ns.experts.seeds import (
+    SeedCloud,
+    seed_cloud,
+    seed_spacing,
+    spread_over_time,
+    thin_out,
+    thin_out_later_times,
+)
 
 NAN = torch.nan
 
@@ -65,3 +72,19 @@ def test_colours_are_scaled_and_missing_times_unknown() -> None:
     assert timed.timed.tolist() == [True, False]
     with pytest.raises(ValueError, match="no seed points"):
         seed_cloud((xyz[:0], rgb[:0]), {})
+
+
+def test_of_later_times_the_most_isolated_points_stay() -> None:
+    mixed = cloud([0.5] * 8 + [NAN] * 3 + [0.0] * 5 + [1.0] * 4)
+    kept = thin_out_later_times(mixed, 0.5)
+    expected = torch.zeros(20, dtype=torch.bool)
+    expected[8:16] = True  # without a time, and of the first
+    for group in (range(8), range(16, 20)):
+        points = mixed.points[list(group)].double()
+        nearest = torch.cdist(points, points).fill_diagonal_(torch.inf).amin(dim=1)
+        expected[torch.tensor(group)[nearest.topk(len(group) // 2).indices]] = True
+    assert torch.equal(kept.points, mixed.points[expected])
+    assert len(thin_out_later_times(mixed, 1.0)) == 20
+    assert torch.equal(thin_out_later_times(mixed, 0.0).points, mixed.points[8:16])
+    with pytest.raises(ValueError, match=r"in \[0, 1\], found 1.5"):
+        thin_out_later_times(mixed, 1.5)

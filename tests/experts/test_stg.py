@@ -3,10 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from nerfstudio.engine.callbacks import TrainingCallbackAttributes
-from nerfstudio.engine.optimizers import AdamOptimizerConfig, Optimizers
 
-from moegs_ns.experts.stg import STGModel
+from tests.experts.training import make_optimizers, train_step
 
 pytestmark = pytest.mark.usefixtures("cpu_backend")
 
@@ -15,26 +13,6 @@ pytestmark = pytest.mark.usefixtures("cpu_backend")
 def cpu_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     """The readable backend is quick enough for a dozen Gaussians and needs no compiler."""
     monkeypatch.setenv("MOEGS_RASTER", "torch")
-
-
-def make_optimizers(model: STGModel) -> Optimizers:
-    groups = model.get_param_groups()
-    config = {name: {"optimizer": AdamOptimizerConfig(lr=1e-3), "scheduler": None} for name in groups}
-    return Optimizers(config, groups)
-
-
-def train_step(model: STGModel, optimizers: Optimizers, step: int, cameras: list, target: torch.Tensor) -> float:
-    attributes = TrainingCallbackAttributes(optimizers=optimizers, grad_scaler=None, pipeline=None, trainer=None)
-    before, after = model.get_training_callbacks(attributes)
-    before.run_callback(step)
-    optimizers.zero_grad_all()
-    losses = [model.get_loss_dict(model(c), {"image": target})["photometric"] for c in cameras]
-    loss = sum(losses) / len(losses)
-    loss.backward()
-    for optimizer in optimizers.optimizers.values():
-        optimizer.step()
-    after.run_callback(step)
-    return float(loss.detach())
 
 
 def test_state_at_a_time_follows_the_paper(stg) -> None:
@@ -139,7 +117,7 @@ def test_density_schedule(stg, monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[tuple[str, int]] = []
     now = 0
     monkeypatch.setattr(model, "_densify", lambda optimizers: done.append(("densify", now)))
-    monkeypatch.setattr(model, "_prune", lambda mask, optimizers: done.append(("prune", now)))
+    monkeypatch.setattr("moegs_ns.experts.stg.prune", lambda model, mask, optimizers: done.append(("prune", now)))
     monkeypatch.setattr(model.gaussians, "cap_opacity", lambda *a: done.append(("reset", now)))
     optimizers = make_optimizers(model)
     for now in range(1, 201):
@@ -246,3 +224,38 @@ def test_camera_gains_scale_training_pictures_only(stg, camera) -> None:
         trained.detach().numpy(), plain.numpy() * np.exp(log_gains[1] - log_gains.mean(axis=0)), rtol=1e-5, atol=1e-7
     )
     assert "camera_gains" in model.get_param_groups() and "camera_gains" not in stg().get_param_groups()
+
+
+def test_seeds_below_a_plane_are_left_out_and_the_bounds_stay_those_of_all(stg) -> None:
+    every = stg().seed_points[0]
+    model = stg(min_z=0.0)
+    above = every[every[:, 2] >= 0]
+    assert 0 < len(above) < 12 and torch.equal(model.gaussians["means"], above.repeat(2, 1))
+    assert torch.equal(model.seed_bounds, torch.stack([every.amin(0), every.amax(0)]))
+    # Without its data an expert is rebuilt around a placeholder, wherever that lies; only training needs seeds.
+    rebuilt = stg(min_z=99.0, max_gaussians=30)
+    with pytest.raises(ValueError, match="world z of at least --pipeline.model.min-z 99.0, found none"):
+        train_step(rebuilt, make_optimizers(rebuilt), 0, [], torch.zeros(16, 24, 3))
+    rebuilt.load_state_dict(model.state_dict())
+    assert torch.equal(rebuilt.gaussians["means"], model.gaussians["means"])
+
+
+def test_gaussians_below_the_plane_are_removed_again_every_thousand_steps(stg) -> None:
+    model = stg(min_z=-10.0, min_z_start=1500, densify_stop=0, bounds_prune_step=0)
+    optimizers = make_optimizers(model)
+    removed = []
+    for now in range(1, 4001):
+        model.gaussians["means"].data[-1, 2] = -11.0
+        before = len(model.gaussians)
+        model.control_density(now, optimizers)
+        removed += [now] * (before - len(model.gaussians))
+    assert removed == [1500, 2500, 3500]
+
+
+def test_later_seeds_are_thinned_out(stg) -> None:
+    times = torch.tensor([0.0] * 4 + [0.5] * 8)[:, None]
+    model = stg(times=times, later_seeds=0.25)
+    points = model.seed_points[0]
+    distances = torch.cdist(points[4:].double(), points[4:].double()).fill_diagonal_(torch.inf).amin(dim=1)
+    isolated = 4 + distances.topk(2).indices.sort().values
+    assert torch.equal(model.gaussians["means"], points[torch.cat([torch.arange(4), isolated])])

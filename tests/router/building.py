@@ -27,6 +27,19 @@ _SMALL: dict[str, dict[str, Any]] = {
         "width": 8,
         "coarse_steps": 20,
     },
+    "ed3dgs": {
+        "sh_degree": 1,
+        "sh_degree_interval": 10,
+        "background": "black",
+        "embedding_size": 4,
+        "time_embedding_size": 6,
+        "coarse_frames": 2,
+        "fine_frames": 1,
+        "fine_growth_steps": 40,
+        "width": 8,
+        "anneal_steps": 10,
+        "deform_from_step": 25,
+    },
     "ex4dgs": {
         "sh_degree": 1,
         "sh_degree_interval": 10,
@@ -92,11 +105,13 @@ def make_expert(
     with torch.no_grad():
         for parameter in model.parameters():
             parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
-        for name, parameter in model.gaussians.params.items():
-            if name.endswith("opacities"):
-                parameter.add_(3.0)
-            elif name.endswith("scales"):
-                parameter.sub_(1.2)  # small enough to leave holes
+        for part in getattr(model, "parts", [model]):  # of an expert of several clips
+            for name, parameter in part.gaussians.params.items():
+                if name.endswith("opacities"):
+                    parameter.add_(3.0)
+                elif name.endswith("scales"):
+                    parameter.sub_(1.2)  # small enough to leave holes
+            part.training_step.fill_(step)
     model.training_step.fill_(step)
     return model
 

@@ -101,6 +101,22 @@ def test_a_growing_window_stands_still(tmp_path: Path) -> None:
     assert not torch.allclose(expert.get_outputs_for_camera(camera)["rgb"], alone, atol=1e-3)
 
 
+def test_ramps_growth_and_clocks_stay_as_they_were_saved(tmp_path: Path) -> None:
+    expert = make_expert("ed3dgs", step=28, cameras=("a", "b"))  # half of a ramp; 3 of 5 control points
+    with torch.no_grad():
+        expert.camera_time_offsets.copy_(torch.tensor([0.3, 0.1]))
+    model = save_and_load(tmp_path, "ed3dgs", expert)
+    alone = expert.eval().get_outputs_for_camera(make_camera(0.3))["rgb"]
+    train(model, 8)
+    camera = make_camera(0.3)
+    camera.metadata = {"camera_index": torch.tensor([[0]])}  # also a training camera is rendered with the mean offset
+    torch.testing.assert_close(model.composite(camera, depth=False)[0].images[0, ..., :3].clamp(0, 1), alone)
+    torch.testing.assert_close(model.eval().get_outputs_for_camera(camera)["expert_ed3dgs"], alone)
+    for change in (lambda: expert.training_step.fill_(60), lambda: expert.camera_time_offsets.data.fill_(0.3)):
+        change()
+        assert not torch.allclose(expert.get_outputs_for_camera(make_camera(0.3))["rgb"], alone, atol=1e-3)
+
+
 def test_remembered_splats_change_nothing(runs: list[Path]) -> None:
     losses, states, evaluations = [], [], []
     for megabytes in (0, 64):

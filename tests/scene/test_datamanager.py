@@ -56,17 +56,6 @@ def make(scene: Path, test_mode: str = "val", parser: dict | None = None, **opti
     return config.setup(test_mode=test_mode, device="cpu")
 
 
-def test_a_limited_time_shows_the_first_frames_only(scene: Path) -> None:
-    manager = make(scene, cameras_per_step=1)
-    images = [len(manager.train_dataset) // FRAMES * shown for shown in (1, 4, 6)]
-    for latest, count in zip((0.0, 0.6, 1.0), images, strict=True):
-        manager.limit_time(latest)
-        times = [float(manager.next_train(0)[0].times) for _ in range(count)]
-        assert max(times) == pytest.approx(latest) and min(times) == 0
-    with pytest.raises(ValueError, match="among the 0 earliest instants, found 0"):
-        manager.limit_time(-0.1)
-
-
 def test_images_belong_to_their_cameras(scene: Path) -> None:
     manager = make(scene, cameras_per_step=3)
     names = manager.train_dataset.metadata["camera_names"]
@@ -119,6 +108,30 @@ def test_resumption_is_exact_and_global_generators_are_left_alone(scene: Path) -
     resumed.load_sampler_state(torch.load(file, weights_only=True))
     assert (indices(resumed, 40), resumed.next_eval_image(0)[1]["image_idx"]) == expected
     assert indices(make(scene, sampling_seed=1, **options), 17) != indices(make(scene, **options), 17)
+
+
+def test_badly_rendered_instants_come_more_often(scene: Path) -> None:
+    manager = make(scene, error_sampling=True, error_sampling_start=1)
+    times = manager.train_dataset.cameras.times[:, 0]
+    for index in range(len(manager.train_dataset)):
+        _, batch = manager.train_item(index)
+        rendered = batch["image"].float() / 255
+        if times[index] == 0.4:
+            rendered = rendered + 0.25
+        manager.report_rendering(batch, rendered)
+    errors = manager.sampler_state()["train"]["errors"]
+    torch.testing.assert_close(errors, torch.where(times == 0.4, 0.25, 0.0).double())
+    resumed = make(scene, error_sampling=True, error_sampling_start=1, sampling_seed=1)
+    resumed.load_sampler_state(manager.sampler_state())
+    for one in (manager, resumed):
+        shown = [group[0][0].times.item() for group in (one.next_train_group(step) for step in range(20))]
+        assert shown[1::2] == pytest.approx([0.4] * 10)
+        assert len(set(shown[::2])) > 2
+    plain = make(scene)
+    plain.report_rendering(plain.train_item(0)[1], torch.zeros(HEIGHT, WIDTH, 3))
+    assert "errors" not in plain.sampler_state()["train"]
+    with pytest.raises(ValueError, match=r"images of one instant .*error-sampling True.*same-instant False"):
+        make(scene, error_sampling=True, cameras_per_step=2, same_instant=False)
 
 
 def test_without_a_val_split_nothing_is_evaluated(scene: Path) -> None:

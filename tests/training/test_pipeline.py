@@ -58,6 +58,15 @@ def test_losses_and_gradients_are_the_mean_over_the_cameras() -> None:
     assert metrics["points"] == 5
 
 
+def test_the_datamanager_is_told_how_each_image_was_rendered() -> None:
+    pipeline = make_pipeline(cameras_per_step=2)
+    told: list[tuple[int, torch.Tensor]] = []
+    pipeline.datamanager.report_rendering = lambda batch, rgb: told.append((batch["image_idx"], rgb))
+    outputs, _, _ = pipeline.get_train_loss_dict(step=0)
+    assert len({index for index, _ in told}) == 2
+    assert told[-1][1] is outputs["rgb"]
+
+
 def test_one_camera_is_passed_through_untouched() -> None:
     pipeline = make_pipeline()
     pipeline.datamanager.next_train_group = None  # a datamanager of nerfstudio's own, with next_train only

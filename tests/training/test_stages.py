@@ -175,6 +175,8 @@ def test_nerfstudio_understands_every_command_line(tmp_path: Path, preset: str |
         assert config.get_base_dir() == stage.run
         assert config.machine.seed == config.pipeline.datamanager.sampling_seed == 7
         assert config.pipeline.datamanager.dataparser.downscale == 4
+        datamanager = vars(config.pipeline.datamanager)
+        assert {name: datamanager[name] for name in recipe.datamanager} == recipe.datamanager
         model = dataclasses.asdict(config.pipeline.model)
         assert {name: model[name] for name in recipe.model} == recipe.model
         for group, numbers in recipe.optimizers.items():

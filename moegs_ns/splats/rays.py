@@ -1,4 +1,4 @@
-"""World-space viewing rays of a pinhole camera, an input of the router's network."""
+"""World-space viewing rays of a pinhole camera, an input of small networks over images."""
 
 import torch
 from torch import Tensor

@@ -4,8 +4,8 @@ import pytest
 import torch
 from nerfstudio.cameras.cameras import Cameras
 
-from moegs_ns.router.rays import ray_image
 from moegs_ns.splats.camera import viewmat_from_camera_to_world
+from moegs_ns.splats.rays import ray_image
 from tests.router.building import make_camera
 
 

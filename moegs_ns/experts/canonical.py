@@ -1,0 +1,77 @@
+"""One canonical set of Gaussians for all times: how it starts, and what changes to its raw values make of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from moegs_ns.experts.densification import DensifyingModelConfig
+from moegs_ns.experts.new_gaussians import new_gaussians
+from moegs_ns.experts.seeds import SeedCloud, seed_spacing, thin_out
+from moegs_ns.splats.gaussian_set import GaussianSet
+from moegs_ns.splats.sh import joined_sh, sh_tensors
+from moegs_ns.splats.splats import Splats
+
+
+@dataclass
+class CanonicalModelConfig(DensifyingModelConfig):
+    """Options of experts that deform one canonical set of Gaussians."""
+
+    canonical_seeds: Literal["first", "all"] = "first"
+    """Which of the seed points that have a time the canonical set starts from, besides those without: the first
+    instant's, or all. The field cannot bring in what the canonical set lacks (the authors start from one frame); with
+    the points of all instants it shows each when it is there, through its opacity."""
+    deform_opacity: bool = True
+    """Whether opacities change with time."""
+    deform_color: bool = True
+    """Whether spherical harmonics change with time."""
+
+
+def canonical_cloud(seeds: SeedCloud, config: CanonicalModelConfig) -> SeedCloud:
+    """The seed points the canonical set starts from, at most ``max_gaussians``."""
+    if config.canonical_seeds == "first" and seeds.timed.any():
+        first = seeds.times[seeds.timed].min()
+        seeds = seeds.subset(~seeds.timed | (seeds.times == first))
+    return seeds if config.max_gaussians is None else thin_out(seeds, config.max_gaussians)
+
+
+def canonical_tensors(seeds: SeedCloud, sh_degree: int, largest_log_scale: float | None = None) -> dict[str, Tensor]:
+    """Raw parameters at M seed points: new Gaussians as large as the seeds' spacing.
+
+    Args:
+        seeds: the cloud.
+        sh_degree: degree of the spherical harmonics.
+        largest_log_scale: upper limit of the log scales, or None.
+    """
+    largest = torch.inf if largest_log_scale is None else largest_log_scale
+    log_scales = seed_spacing(seeds).clamp_min(1e-7**0.5).log().clamp_max(largest)
+    return {**new_gaussians(seeds.points, log_scales), **sh_tensors(seeds.colors, sh_degree)}
+
+
+def deformed_attributes(config: CanonicalModelConfig) -> dict[str, int]:
+    """Which attributes change with time, and how many numbers of a Gaussian each is; heads of a deformation network."""
+    sizes = {"means": 3, "scales": 3, "quats": 4}
+    if config.deform_opacity:
+        sizes["opacities"] = 1
+    if config.deform_color:
+        sizes["sh"] = 3 * (config.sh_degree + 1) ** 2
+    return sizes
+
+
+def deformed_splats(gaussians: GaussianSet, changes: Mapping[str, Tensor]) -> Splats:
+    """Activated Gaussians after ``changes`` to raw values (log scale, logit opacity, unnormalised quaternion, all
+    coefficients as ``sh``), by attribute name; their rows may be flat."""
+    raw: dict[str, Tensor] = {name: gaussians[name] for name in ("means", "scales", "quats", "opacities")}
+    raw["sh"] = joined_sh(gaussians["sh_base"], gaussians["sh_rest"])
+    for name, change in changes.items():
+        raw[name] = raw[name] + change.reshape(raw[name].shape)
+    return Splats(
+        means=raw["means"],
+        quats=F.normalize(raw["quats"], dim=-1),
+        scales=torch.exp(raw["scales"]),
+        opacities=torch.sigmoid(raw["opacities"]),
+        sh=raw["sh"],
+    )
