@@ -91,7 +91,7 @@ class Budget:
     def recipe(self, own: Recipe) -> Recipe:
         """The expert's recipe ``own``, enlarged: Gaussians, seeds in proportion, schedule."""
         growth = self.gaussians / (own.model.get("max_gaussians") or self.own_gaussians)
-        scaled = own.scaled(self.factor)
+        scaled = own.scaled(self.factor, keep_intervals=True)  # more Gaussians, more rounds to grow
         limits = {"max_gaussians": self.gaussians}
         if own.model.get("max_seeds"):
             limits["max_seeds"] = round(own.model["max_seeds"] * growth)

@@ -28,8 +28,8 @@ class Train:
     num_experts: int | None = None
     """Take the paper's set of this size (2, 3 or 4) instead of naming experts."""
     preset: str = "quick"
-    """`paper` for the papers' own recipes, a shipped preset (quick, demo), or a TOML file like those in
-    configs/presets."""
+    """`paper` for the papers' own recipes; `budget-50`, `budget-20`, `budget-10` for these in that percentage of the
+    steps; `quick` and `demo` for minutes on a CPU; or a TOML file like those in configs/presets."""
     seed: int = 42
     """Seed of every stage."""
     parser: str = "n3v-data"
@@ -70,7 +70,7 @@ class Train:
         if unknown:
             raise ValueError(f"unknown experts {', '.join(unknown)}; known: {', '.join(known)}")
         scene = Scene(self.data, self.parser, self.data_options, self.output_dir)
-        stages = plan(scene, experts, None if self.preset == "paper" else self.preset, self.seed, self.name)
+        stages = plan(scene, experts, self.preset, self.seed, self.name)
 
         console = make_console()
         _show_plan(stages, console)

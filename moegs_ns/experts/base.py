@@ -64,6 +64,9 @@ class ExpertModelConfig(ModelConfig):
     max_seeds: int | None = None
     """Larger seed clouds are thinned out to this many points, which leaves room to grow; points without a time go
     first, because those with one are what moves."""
+    max_scale: float | None = None
+    """No Gaussian's standard deviations grow beyond this share of the camera extent. Giants far outside the view are
+    projected wrongly, and lie like fog over the camera nothing was trained on. Default: no limit, as in the papers."""
     camera_gains: bool = False
     """Learn one gain per training camera and colour channel, for rigs whose cameras differ in exposure. Their geometric
     mean is 1; they act in training only, every other picture is rendered without."""
@@ -120,10 +123,12 @@ class ExpertModel(Model):
         near, far = self.config.near, self.config.far
         self.near = _NEAR_MARGIN * float(self.metadata.get("near", 0.05)) if near is None else near
         self.far = _FAR_MARGIN * float(self.metadata.get("far", 1e9)) if far is None else far
+        if self.config.max_scale is not None and not self.config.max_scale > 0:
+            raise ValueError(
+                f"expected --pipeline.model.max-scale above 0, found {self.config.max_scale}; leave it out for no limit"
+            )
         seeds = self.usable_seeds(seed_cloud(self.seed_points, self.metadata))
-        if self.config.max_seeds is not None:
-            seeds = thin_out(seeds, self.config.max_seeds)
-        self.gaussians: GaussianSet = self.make_gaussians(seeds)
+        self.gaussians: GaussianSet = self.make_gaussians(thin_out(seeds, self.config.max_seeds))
         # The number of finished optimizer steps travels in the checkpoint: a frozen or reloaded expert renders at the
         # step it was saved at (spherical harmonics degree, and whatever else a family schedules).
         self.register_buffer("training_step", torch.zeros((), dtype=torch.int64))
@@ -217,10 +222,11 @@ class ExpertModel(Model):
         self._step_splats = None
         self._collect_statistics()
         self.control_density(iteration, optimizers)
+        if self.config.max_scale is not None:
+            self.gaussians.cap_scale(self.config.max_scale * self.camera_extent)
         self.training_step.fill_(iteration)
         # Density control replaces Parameters; nerfstudio keeps a second list of them (for gradient clipping).
-        for name, parameter in self.gaussians.params.items():
-            optimizers.parameters[name] = [parameter]
+        optimizers.parameters.update({name: [parameter] for name, parameter in self.gaussians.params.items()})
 
     def _collect_statistics(self) -> None:
         views = [

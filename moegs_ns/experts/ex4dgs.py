@@ -173,8 +173,7 @@ class Ex4DGSModel(ExpertModel):
 
     def make_gaussians(self, seeds: SeedCloud) -> Any:
         """Static Gaussians at the seeds without a time, dynamic ones at those with."""
-        if self.config.max_gaussians is not None:
-            seeds = thin_out(seeds, self.config.max_gaussians)
+        seeds = thin_out(seeds, self.config.max_gaussians)
         parts = {
             "static": self.initial_tensors(seeds.subset(~seeds.timed)),
             "dynamic": self.dynamic_tensors(seeds.subset(seeds.timed)),

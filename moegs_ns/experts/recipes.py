@@ -1,8 +1,9 @@
 """Training recipes as data: a paper's numbers in ``configs/recipes``, variations of them in ``configs/presets``.
 
 A *recipe* belongs to one expert and follows its paper. A *preset* (``quick``, ``demo`` ...) overrides some of its
-numbers for a purpose, and may add data-parser options. Both resolve to plain numbers; nothing else of them is kept,
-so a run's ``config.yml`` says all.
+numbers for a purpose, may add data-parser options, and may have a ``budget``: the share of its steps every expert is
+trained for, its whole schedule with it. Both resolve to plain numbers; nothing else of them is kept, so a run's
+``config.yml`` says all.
 """
 
 import tomllib
@@ -12,14 +13,13 @@ from typing import Any
 
 from moegs_ns.paths import resource_dir
 
-#: Options of models and the data manager that say when something happens in a run, or how often in all: they follow its
-#: number of steps. Not among them are intervals that give one event the steps it needs, whatever the length of the run:
-#: gradients to collect for a round of densification, steps to recover from an opacity reset.
-SCHEDULE_LENGTHS = (
+# Every option of a model or the data manager that counts training steps is in one of these; a test finds the others.
+
+#: When something happens, or how long it takes: always the same share of a run.
+MOMENTS = (
     "coarse_steps",
     "densify_start",
     "densify_stop",
-    "densify_rounds",
     "prune_stop",
     "bounds_prune_step",
     "guided_start",
@@ -38,8 +38,20 @@ SCHEDULE_LENGTHS = (
     "error_extract_interval",
     "error_prune_start",
     "unseen_prune_start",
-    "widen_interval",
     "widen_stop",
+)
+#: Steps between two events of a kind, which give each what it needs: gradients to collect, time to recover.
+INTERVALS = ("densify_interval", "opacity_reset_interval", "min_z_interval", "guided_interval", "widen_interval")
+#: How many of such events there are in all.
+ROUNDS = ("densify_rounds",)
+#: Together, which share of the steps is special: so many in every so many, or every so-manieth.
+SHARES = (
+    "periodic_ssim_interval",
+    "periodic_ssim_steps",
+    "hold_interval",
+    "hold_steps",
+    "smoothness_interval",
+    "error_prune_rounds",
 )
 
 
@@ -95,11 +107,16 @@ class Recipe:
             "restart_step": optimizer.restart_step,
         }
 
-    def scaled(self, factor: float) -> "Recipe":
+    def scaled(self, factor: float, keep_intervals: bool = False) -> "Recipe":
         """This recipe over ``factor`` times its steps, with every moment of its schedule at the same share of the run.
 
-        Scaled are the steps, `SCHEDULE_LENGTHS`, and the decays and restarts of learning rates, each rounded, to no
-        less than 1; 0 ("never") stays 0. Only lengths the recipe names can follow: defaults of a model config do not.
+        Scaled are the steps, `MOMENTS`, the decays and restarts of learning rates, and `INTERVALS`, so that there are
+        as many rounds of densification and resets as before; each rounded, to no less than 1; 0 ("never") stays 0. Only
+        numbers the recipe names can follow: defaults of a model config do not.
+
+        Args:
+            factor: positive.
+            keep_intervals: leave `INTERVALS` as they are and scale `ROUNDS` instead: as many events in as many steps.
 
         Raises:
             ValueError: the factor is not positive.
@@ -114,8 +131,10 @@ class Recipe:
             decay = None if numbers.decay_steps is None else length(numbers.decay_steps)
             return replace(numbers, decay_steps=decay, restart_step=length(numbers.restart_step))
 
+        follow = MOMENTS + (ROUNDS if keep_intervals else INTERVALS)
+
         def options(values: dict[str, Any]) -> dict[str, Any]:
-            return {name: length(value) if name in SCHEDULE_LENGTHS else value for name, value in values.items()}
+            return {name: length(value) if name in follow else value for name, value in values.items()}
 
         return replace(
             self,
@@ -202,7 +221,7 @@ def load_recipe(expert: str, preset: str | None = None) -> Recipe:
     """The recipe of an expert, optionally varied by a preset (a shipped one's name, or a path ending in ``.toml``).
 
     Raises:
-        ValueError: no such expert or preset, or the preset says nothing about this expert.
+        ValueError: no such expert or preset, or the preset says nothing about this expert, or nonsense.
     """
     table = _read(resource_dir("configs") / "recipes" / f"{expert}.toml", "recipe")
     recipe = Recipe(
@@ -217,16 +236,25 @@ def load_recipe(expert: str, preset: str | None = None) -> Recipe:
     if preset is None:
         return recipe
     variation = _read(preset_file(preset), "preset")
-    if expert not in variation:
+    strangers = sorted(set(variation) - {"data", "budget", "router", *known_experts()})
+    if strangers:
+        raise ValueError(
+            f"expected data, budget, router and experts ({', '.join(known_experts())}) in preset '{preset}', found "
+            f"{', '.join(strangers)}"
+        )
+    budget = variation.get("budget")
+    if budget is not None and not (isinstance(budget, int | float) and budget > 0):
+        raise ValueError(f"expected a positive number as the budget of preset '{preset}', found {budget!r}")
+    if expert not in variation and budget is None:
         raise ValueError(f"preset '{preset}' has no numbers for expert '{expert}'")
-    own = variation[expert]
+    own = variation.get(expert, {})
     unknown = set(own.get("optimizers", {})) - set(recipe.optimizers)
     if unknown:
         raise ValueError(f"preset '{preset}' names optimizer groups {sorted(unknown)} that '{expert}' does not have")
     changed = {
         group: replace(recipe.optimizers[group], **values) for group, values in own.get("optimizers", {}).items()
     }
-    return Recipe(
+    varied = Recipe(
         steps=own.get("steps", recipe.steps),
         cameras_per_step=own.get("cameras_per_step", recipe.cameras_per_step),
         same_instant=own.get("same_instant", recipe.same_instant),
@@ -236,3 +264,4 @@ def load_recipe(expert: str, preset: str | None = None) -> Recipe:
         datamanager={**recipe.datamanager, **own.get("datamanager", {})},
         data=variation.get("data", {}),
     )
+    return varied if budget is None or expert == "router" else varied.scaled(budget)

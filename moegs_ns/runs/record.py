@@ -23,6 +23,9 @@ from typing import Any
 SCHEMA_VERSION = 1
 RUN_RECORD_NAME = "run.json"
 _PACKAGES = ("moegs_ns", "nerfstudio", "torch", "gsplat", "numpy")
+_CHECKOUT = Path(__file__).resolve().parents[2]
+# Kept results and the page made of them, as git takes them: written while suites run, they make no other program.
+_NOT_SOURCE = (":(exclude)benchmarks/results", ":(exclude)docs/results.md")
 _REQUIRED = ("method", "expert", "scene", "versions", "progress")
 
 
@@ -128,15 +131,17 @@ def describe_device(device: Any) -> dict[str, Any]:
     return {"type": device.type, "name": _processor_name(), "threads": torch.get_num_threads()}
 
 
-def describe_source() -> dict[str, Any] | None:
-    """Git commit of the package when it runs from a checkout, and whether files differ from it; None otherwise."""
-    checkout = Path(__file__).resolve().parents[2]
+def describe_source(checkout: Path = _CHECKOUT) -> dict[str, Any] | None:
+    """Git commit of the package when it runs from a checkout, and whether files differ from it; None otherwise.
+
+    Kept results and the page made of them do not count as differences: a suite writes them between its runs.
+    """
     if not (checkout / ".git").exists():
         return None
     commit = _git(checkout, "rev-parse", "HEAD")
     if commit is None:
         return None
-    changes = _git(checkout, "status", "--porcelain", "--untracked-files=no")
+    changes = _git(checkout, "status", "--porcelain", "--untracked-files=no", "--", ".", *_NOT_SOURCE)
     return {"commit": commit, "modified": None if changes is None else bool(changes)}
 
 

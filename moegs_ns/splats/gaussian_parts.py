@@ -48,6 +48,11 @@ class GaussianParts(nn.Module):
         """``[N, ...]`` values of all Gaussians cut into those of each part."""
         return rows.split([len(part) for part in self])
 
+    def cap_scale(self, maximum: float) -> None:
+        """Clamp the scales of all Gaussians to at most ``maximum``, world units."""
+        for part in self:
+            part.cap_scale(maximum)
+
     @torch.no_grad()
     def accumulate_gradients(self, means2d_gradient: Tensor, visible: Tensor, width: int, height: int) -> None:
         """Add one view's screen-space gradients of all Gaussians; see `GaussianSet.accumulate_gradients`."""

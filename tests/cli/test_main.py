@@ -52,7 +52,10 @@ def test_the_command_is_installed(project_root: Path) -> None:
         (["train", ".", "--experts", "stg", "gan"], "unknown experts gan; known: 4dgaussians, ed3dgs, ex4dgs, stg"),
         (["train", ".", "--experts", "stg", "--num-experts", "2"], "expected one of --experts and --num-experts"),
         (["train", ".", "--num-experts", "5"], "expected --num-experts 2, 3 or 4"),
-        (["train", ".", "--preset", "slow"], "unknown preset 'slow'; known: demo, quick"),
+        (
+            ["train", ".", "--preset", "slow"],
+            "unknown preset 'slow'; known: budget-10, budget-20, budget-50, demo, paper, quick",
+        ),
         (["report", "nowhere"], "expected the run record nowhere, found none"),
         (["report"], "expected run folders to report on, found none"),
         (["render", "nowhere"], "expected the run record nowhere, found none"),

@@ -1,13 +1,12 @@
 """Recipes and presets resolve to numbers, and to command lines that give the same numbers."""
 
 import dataclasses
-import re
 import tomllib
 from pathlib import Path
 
 import pytest
 
-from moegs_ns.experts.recipes import SCHEDULE_LENGTHS, load_recipe
+from moegs_ns.experts.recipes import load_recipe
 from moegs_ns.experts.registry import EXPERTS, expert_family
 from moegs_ns.paths import resource_dir
 
@@ -73,28 +72,30 @@ def test_unknown_names_are_refused() -> None:
 
 # -- longer and shorter ----------------------------------------------------------------------------------------------
 
-#: Option names that speak of steps; each must either follow the length of a run or be known not to.
-SPEAKS_OF_STEPS = re.compile(r"_(steps?|start|stop|rounds|interval|until|iterations?)$")
-NOT_A_MOMENT = {
-    *("densify_interval", "opacity_reset_interval", "error_prune_rounds", "min_z_interval", "guided_interval"),
-    *("periodic_ssim_interval", "periodic_ssim_steps", "hold_interval", "hold_steps", "smoothness_interval"),
-}
-NOT_A_MOMENT |= {"keyframe_interval"}  # of frames
 
-
-def test_a_scaled_recipe_keeps_every_moment_at_its_share_of_the_run() -> None:
+@pytest.mark.parametrize("keep_intervals", [False, True])
+def test_a_scaled_recipe_keeps_every_moment_at_its_share_of_the_run(keep_intervals: bool) -> None:
     own = load_recipe("4dgaussians", "quick")
-    twice = own.scaled(2.0)
+    twice = own.scaled(2.0, keep_intervals)
     assert twice.steps == 2 * own.steps
     for name in ("coarse_steps", "densify_start", "densify_stop", "sh_degree_interval"):
         assert twice.model[name] == 2 * own.model[name] > 0
-    for name in ("densify_interval", "densify_gradient", "max_gaussians", "width", "prune_above"):
+    assert twice.model["densify_interval"] == (1 if keep_intervals else 2) * own.model["densify_interval"]
+    for name in ("densify_gradient", "max_gaussians", "width", "prune_above"):
         assert twice.model[name] == own.model[name]
     for group in ("means", "grid", "network"):
         assert twice.optimizers[group].restart_step == twice.model["coarse_steps"]
         assert twice.optimizers[group].decay_steps == 2 * own.optimizers[group].decay_steps
         assert twice.optimizers[group].lr_final == own.optimizers[group].lr_final
     assert (twice.cameras_per_step, twice.data) == (own.cameras_per_step, own.data)
+
+
+def test_rounds_follow_where_intervals_do_not() -> None:
+    own = load_recipe("stg")
+    stretched, kept = own.scaled(3.0).model, own.scaled(3.0, keep_intervals=True).model
+    names = ("densify_interval", "opacity_reset_interval", "densify_rounds")
+    assert [stretched[name] for name in names] == [300, 9000, 12]
+    assert [kept[name] for name in names] == [100, 3000, 36]
 
 
 def test_scaling_reaches_the_data_manager() -> None:
@@ -108,29 +109,14 @@ def test_scaling_reaches_the_data_manager() -> None:
 
 def test_scaling_rounds_and_leaves_never_never() -> None:
     own = load_recipe("stg", "quick")
-    tenth = own.scaled(0.01)
-    assert (tenth.steps, tenth.model["densify_rounds"]) == (70, 1)  # 0.35 of a round is one
+    tenth = own.scaled(0.001, keep_intervals=True)
+    assert (tenth.steps, tenth.model["densify_rounds"]) == (7, 1)  # 0.035 of a round is one
     assert tenth.model["bounds_prune_step"] == tenth.model["opacity_reset_interval"] == 0
+    assert own.scaled(0.001).model["densify_interval"] == 1
     assert tenth.optimizers["means"].decay_steps is None  # all steps, however many
-    assert tenth.schedule("means")["max_steps"] == 70
+    assert tenth.schedule("means")["max_steps"] == 7
     assert tenth.optimizers["means"].restart_step == 0
     assert own.scaled(1.0) == own
     for factor in (0.0, -1.0, float("nan")):
         with pytest.raises(ValueError, match="positive factor"):
             own.scaled(factor)
-
-
-@pytest.mark.parametrize("expert", [*sorted(EXPERTS), "router"])
-def test_every_option_that_speaks_of_steps_is_scaled_or_known_not_to(expert: str) -> None:
-    for preset in (None, *PRESETS):
-        recipe = load_recipe(expert, preset)
-        named = {name for name in (*recipe.model, *recipe.datamanager) if SPEAKS_OF_STEPS.search(name)}
-        assert named <= {*SCHEDULE_LENGTHS, *NOT_A_MOMENT}
-
-
-@pytest.mark.parametrize("expert", sorted(EXPERTS))
-def test_presets_name_every_moment_the_experts_config_has(expert: str) -> None:
-    """Scaling cannot reach the defaults of a config."""
-    fields = {field.name for field in dataclasses.fields(expert_family(expert).config)}
-    for preset in PRESETS:
-        assert fields & {*SCHEDULE_LENGTHS} <= set(load_recipe(expert, preset).model)

@@ -80,6 +80,22 @@ def test_a_mixed_cloud_is_thinned_out_to_the_limit_too(stg) -> None:
         stg(seed_copies=10, max_gaussians=5, seeds=12)
 
 
+def test_no_gaussian_outgrows_the_largest_scale(stg, camera) -> None:
+    free, held = stg(), stg(max_scale=1.0)
+    for model in (free, held):
+        with torch.no_grad():
+            model.gaussians.params["scales"][3, 1] = 7.0
+        train_step(model, make_optimizers(model), 0, [camera(0.0)], torch.zeros(16, 24, 3))
+    largest = free.gaussians["scales"].detach().exp().amax(dim=1)
+    limit = 1.0 * 2.0  # the camera extent is 2
+    assert largest[3] > 1000
+    assert held.gaussians["scales"].detach().exp().amax(dim=1)[3] == pytest.approx(limit)
+    small = largest < limit
+    assert small.any() and torch.equal(held.gaussians["scales"][small], free.gaussians["scales"][small])
+    with pytest.raises(ValueError, match="max-scale above 0, found 0"):
+        stg(max_scale=0.0)
+
+
 def test_initial_picture_has_the_seeds_colour(stg, camera) -> None:
     model = stg().eval()
     splats = model.splats_at(0.0)

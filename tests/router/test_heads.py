@@ -17,17 +17,18 @@ from tests.router.test_frozen import train
 pytestmark = pytest.mark.usefixtures("native")
 
 #: Expert names of `runs`, in gate order.
-NAMES = ("stg", "stg_2", "4dgaussians", "stg_3")
+NAMES = ("stg", "stg_2", "4dgaussians", "stg_3", "ed3dgs")
 
 
 @pytest.fixture
 def experts() -> list[tuple[str, ExpertModel]]:
-    """Spherical harmonics, the full head, another family, the lite head."""
+    """Spherical harmonics, the full head, another family, the lite head, a family with clocks of its cameras."""
     return [
         ("stg", make_expert("stg", 1, count=30)),
         ("stg", make_expert("stg", 2, count=25, head="full")),
         ("4dgaussians", make_expert("4dgaussians", 3, count=40, background="white")),
         ("stg", make_expert("stg", 4, count=20, head="lite", background="white")),
+        ("ed3dgs", make_expert("ed3dgs", 5, count=35, cameras=("a", "b"))),
     ]
 
 
@@ -91,7 +92,7 @@ def test_copies_of_one_expert_equal_it(tmp_path: Path, head: str) -> None:
 def test_permuting_experts_permutes_pictures_and_gates(runs: list[Path]) -> None:
     model = make_mixture(runs)
     randomise_router(model)
-    order = [3, 1, 0, 2]
+    order = [3, 1, 4, 0, 2]
     permuted = make_mixture([runs[index] for index in order])
     permuted.router.network.load_state_dict(model.router.network.state_dict())
     for target, source in enumerate(order):
@@ -137,7 +138,7 @@ def test_training_pictures_equal_those_of_evaluation_before_clamping(runs: list[
     for training in (True, False):
         result, rays = model.train(training).composite(camera, depth=not training)
         images.append(model.pictures(result.images[..., :-3], rays, 0.6))
-    assert images[0].shape == (4, HEIGHT, WIDTH, 3)
+    assert images[0].shape == (len(NAMES), HEIGHT, WIDTH, 3)
     assert not images[0].requires_grad
     assert torch.equal(*images)
 

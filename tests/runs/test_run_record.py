@@ -4,13 +4,21 @@ import dataclasses
 import enum
 import json
 import math
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from moegs_ns.runs.record import RUN_RECORD_NAME, SCHEMA_VERSION, plain, read_run_record, write_run_record
+from moegs_ns.runs.record import (
+    RUN_RECORD_NAME,
+    SCHEMA_VERSION,
+    describe_source,
+    plain,
+    read_run_record,
+    write_run_record,
+)
 
 RECORD = {
     "schema_version": SCHEMA_VERSION,
@@ -84,3 +92,19 @@ def test_reading_says_what_is_wrong(tmp_path: Path) -> None:
     file.write_text(json.dumps({key: value for key, value in RECORD.items() if key != "expert"}))
     with pytest.raises(ValueError, match=r"\['expert'\]"):
         read_run_record(tmp_path)
+
+
+def test_source_is_modified_by_code_but_not_by_kept_results(tmp_path: Path) -> None:
+    files = [tmp_path / "code.py", tmp_path / "benchmarks" / "results" / "a.json", tmp_path / "docs" / "results.md"]
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("1")
+    for command in ("init -q", "add .", "-c user.name=n -c user.email=e@example.org commit -q -m first"):
+        subprocess.run(["git", *command.split()], cwd=tmp_path, check=True)
+    for file in files[1:]:
+        file.write_text("2")
+    found = describe_source(tmp_path)
+    assert found is not None and len(found["commit"]) == 40 and found["modified"] is False
+    files[0].write_text("2")
+    assert describe_source(tmp_path) == {"commit": found["commit"], "modified": True}
+    assert describe_source(tmp_path / "docs") is None

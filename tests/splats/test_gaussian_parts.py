@@ -35,6 +35,15 @@ def test_gradients_go_to_their_part() -> None:
     torch.testing.assert_close(parts["dynamic"].mean_gradient(), torch.tensor([4e-3]))
 
 
+def test_scales_are_capped_in_all_parts() -> None:
+    parts = GaussianParts({"static": make_part(3), "dynamic": make_part(2)})
+    parts["static"]["scales"].data[1, 2], parts["dynamic"]["scales"].data[0, 1] = 9.0, 8.0
+    expected = [part["scales"].detach().exp().clamp(max=2.0) for part in parts]
+    parts.cap_scale(2.0)
+    for part, scales in zip(parts, expected, strict=True):
+        torch.testing.assert_close(part["scales"].detach().exp(), scales)
+
+
 def test_parts_may_be_empty_and_load_other_sizes() -> None:
     empty = GaussianParts({"static": make_part(1), "dynamic": make_part(0, path=torch.zeros(0, 5, 3))})
     full = GaussianParts({"static": make_part(4), "dynamic": make_part(2, path=torch.randn(2, 5, 3))})

@@ -152,7 +152,7 @@ def test_short_runs_save_at_least_ten_times() -> None:
     assert [every(steps) for steps in (5, 60, 2500, 30000)] == [1, 6, 250, 1000]
 
 
-@pytest.mark.parametrize("preset", [None, "quick", "demo", TINY])
+@pytest.mark.parametrize("preset", [None, "quick", "demo", "paper", "budget-10", TINY])
 def test_nerfstudio_understands_every_command_line(tmp_path: Path, preset: str | None) -> None:
     """The parsed config has the numbers of the recipe: nothing is lost or misread on the way."""
     import tyro
