@@ -21,6 +21,8 @@ Where this leaves the authors' released code (a clock in frames, everything else
 - Frame errors choose *where* Gaussians are extracted; the code looks the worst frames up and then takes others.
 - Errors are judged before densification; the code judges after it has cleared them, so nothing is pruned by error.
 - Radii are judged relative to the image's width.
+- Keyframes that the window has not reached are guesses, to which the regulariser of motion does not hold others.
+- Positions that are not numbers end the run, as with every expert; the code removes them after each step.
 
 Seeds with times, of which the paper knows none, start as dynamic Gaussians around their time.
 """

@@ -55,7 +55,7 @@ def seed_cloud(seed_points: tuple[Tensor, Tensor] | None, metadata: dict[str, An
 
 
 def thin_out(cloud: SeedCloud, limit: int | None, seed: int = 0) -> SeedCloud:
-    """At most ``limit`` points (None = all), chosen at random with a generator of its own (the global one is left alone).
+    """At most ``limit`` points (None = all), chosen at random, without the global generator.
 
     Where some points have a time and others none, those without go first: the others are what moves, and few.
     """
