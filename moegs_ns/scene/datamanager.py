@@ -144,7 +144,7 @@ class DynamicDataManager(FullImageDatamanager):
             self._add_motion_seeds(self.train_dataset)
 
     def _add_motion_seeds(self, dataset: InputDataset) -> None:
-        """Append carved points to the seed cloud that the model will be built from; the cloud's own have time NaN."""
+        """Append carved points to the seed cloud the model will be built from; its own have time and duration NaN."""
         if not isinstance(dataset, FrameDataset):
             raise ValueError(
                 "seeds from motion need a data parser that names its videos (n3v-data); set "
@@ -153,17 +153,18 @@ class DynamicDataManager(FullImageDatamanager):
         if "points3D_time" in dataset.metadata:
             CONSOLE.print("The seed cloud has times of its own; no seeds are carved from motion")
             return
-        points, colors, times = carve_motion_seeds(
+        seeds = carve_motion_seeds(
             fixed_cameras(dataset), dataset.scene_box.aabb, self.config.motion_seeds, self.config.motion_seed_times
         )
-        CONSOLE.print(f"Carved {len(points)} seed points on moving things from the training videos")
+        CONSOLE.print(f"Carved {len(seeds)} seed points on moving things from the training videos")
         for metadata in (self.train_dataparser_outputs.metadata, dataset.metadata):
             xyz = metadata.get("points3D_xyz", torch.zeros(0, 3))
             rgb = metadata.get("points3D_rgb", torch.zeros(0, 3, dtype=torch.uint8))
             unknown = torch.full((len(xyz), 1), torch.nan)
-            metadata["points3D_xyz"] = torch.cat([xyz, points])
-            metadata["points3D_rgb"] = torch.cat([rgb, (255 * colors).round().to(torch.uint8)])
-            metadata["points3D_time"] = torch.cat([unknown, times[:, None]])
+            metadata["points3D_xyz"] = torch.cat([xyz, seeds.points])
+            metadata["points3D_rgb"] = torch.cat([rgb, (255 * seeds.colors).round().to(torch.uint8)])
+            metadata["points3D_time"] = torch.cat([unknown, seeds.times[:, None]])
+            metadata["points3D_duration"] = torch.cat([unknown, seeds.durations[:, None]])
 
     def setup_eval(self) -> None:
         if self.test_mode == "val" and isinstance(self.eval_dataset, FrameDataset):
