@@ -28,7 +28,7 @@ Seeds with times, of which the paper knows none, start as dynamic Gaussians arou
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -78,7 +78,10 @@ class Ex4DGSModelConfig(ExpertModelConfig):
     least_duration: float = 3.0
     """No dynamic Gaussian is visible for less than this many frames (full width at half maximum)."""
     moving_fade: float = 1.0
-    """Seeds with a time fade over this many times the gap between two seed times; in between they are fully there."""
+    """Seeds with a time are fully there for one gap between two seed times, and fade over this many such gaps; more
+    slowly where it is known that something moves at their place for longer."""
+    moving_width: float = 0.7
+    """Where that is known, they fade over this share of that time."""
     window_frames: int = 10
     """Training begins with the frames from 0 to this one."""
     window_growth: int = 10
@@ -171,7 +174,7 @@ class Ex4DGSModel(ExpertModel):
         if not seeds.timed.all():
             return seeds
         first = seeds.subset(seeds.times == seeds.times.min())
-        return SeedCloud(first.points, first.colors, torch.full_like(first.times, torch.nan))
+        return replace(first, times=torch.full_like(first.times, torch.nan))
 
     def make_gaussians(self, seeds: SeedCloud) -> Any:
         """Static Gaussians at the seeds without a time, dynamic ones at those with."""
@@ -200,11 +203,12 @@ class Ex4DGSModel(ExpertModel):
         gap = clock.frame(float(times.diff().median())) if len(times) > 1 else float(clock.interval)
         gap /= clock.interval
         centers = torch.tensor([clock.position(clock.frame(float(time))) for time in seeds.times]).reshape(-1)
-        width = torch.tensor(max(self.config.moving_fade * gap, 1e-3)).log()
+        own = self.config.moving_width * seeds.durations * clock.last_frame / clock.interval
+        widths = own.nan_to_num(0.0).clamp_min(max(self.config.moving_fade * gap, 1e-3))
         tensors["means"] = tensors["means"][:, None].repeat(1, clock.count, 1)
         tensors["quats"] = tensors["quats"][:, None].repeat(1, clock.count, 1)
         tensors["time_centers"] = centers[:, None] + gap * torch.tensor([-0.5, 0.5])
-        tensors["time_log_widths"] = width.expand(len(seeds), 2)
+        tensors["time_log_widths"] = widths.log()[:, None].repeat(1, 2)
         return tensors
 
     def learning_rate_scales(self) -> dict[str, float]:

@@ -15,14 +15,19 @@ NUM_FRAMES = 31
 NAN = torch.nan
 
 
-def build(untimed: int = 14, times: tuple[float, ...] = (), **overrides: Any) -> Ex4DGSModel:
-    """Static Gaussians at ``untimed`` random points, dynamic ones at as many as there are ``times``."""
+def build(
+    untimed: int = 14, times: tuple[float, ...] = (), durations: tuple[float, ...] = (), **overrides: Any
+) -> Ex4DGSModel:
+    """Static Gaussians at ``untimed`` random points, dynamic ones at as many as there are ``times``; their
+    ``durations`` are unknown by default."""
     count = untimed + len(times)
     generator = torch.Generator().manual_seed(0)
     torch.manual_seed(0)
     metadata: dict[str, Any] = {"num_frames": NUM_FRAMES, "camera_extent": 2.0}
     if times:
         metadata["points3D_time"] = torch.tensor([NAN] * untimed + list(times))[:, None]
+    if durations:
+        metadata["points3D_duration"] = torch.tensor([NAN] * untimed + list(durations))[:, None]
     return Ex4DGSModelConfig(**{"sh_degree": 1, "sh_degree_interval": 1, **overrides}).setup(
         scene_box=SceneBox(torch.tensor([[-1.0] * 3, [1.0] * 3])),
         num_train_data=10,

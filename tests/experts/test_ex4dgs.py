@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation, Slerp
 from moegs_ns.experts.ex4dgs_errors import SeenView, accumulate_errors
 from moegs_ns.splats.rasterize import rasterize
 from moegs_ns.training.optimizers import RAdamConfig
-from tests.experts.ex4dgs_models import build, optimizers_of, randomise, sigmoid, values
+from tests.experts.ex4dgs_models import NAN, build, optimizers_of, randomise, sigmoid, values
 from tests.experts.training import train_step
 
 
@@ -67,6 +67,16 @@ def test_seeds_without_a_time_are_static_those_with_one_dynamic_around_it() -> N
     halfway = model.splats_at(0.1).opacities[5:].detach()
     assert (halfway[:2] > 0.99 * full).all(), "one takes over from the other"
     assert float(model.splats_at(1.0).opacities[5:].detach().max()) < 0.15 * full  # three gaps after the last of them
+
+
+def test_seeds_stay_as_long_as_something_moves_at_their_place() -> None:
+    model = build(untimed=2, times=(0.4, 0.5, 0.6, 0.6), durations=(0.1, NAN, 0.5, 1.0))
+    # One keyframe is ten frames of thirty; seeds are 0.3 keyframes apart.
+    expected = np.maximum(0.3, 0.7 * 3 * np.array([0.1, 0.0, 0.5, 1.0]))
+    widths = model.gaussians["dynamic"]["time_log_widths"].detach().exp()
+    np.testing.assert_allclose(widths, np.stack([expected, expected], axis=1), rtol=1e-5)
+    shown = model.splats_at(0.9).opacities[2:].detach() / 0.1
+    assert (shown[:2] < 0.1).all() and (shown[2:] > 0.4).all()
 
 
 def test_a_cloud_per_frame_starts_from_its_first_frame_as_in_the_paper() -> None:
