@@ -29,8 +29,7 @@ AGREEMENT = 0.9
 #: A rig must have this many cameras.
 LEAST_CAMERAS = 3
 # A point must be seen by this many cameras to be judged, in small rigs by this share of them: what only a few cameras
-# see, close before them, passes by chance. On the real scene points seen by 3 to 5 cameras lay on moving things in 11 %
-# of held-out views, points seen by 6 or more in 96 %.
+# see, close before them, passes by chance.
 _LEAST_VIEWS = 6
 _LEAST_SHARE_OF_VIEWS = 0.6
 _BACKGROUND_FRAMES = 25
