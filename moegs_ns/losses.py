@@ -37,15 +37,15 @@ def _blur(stack: Tensor) -> Tensor:
     return F.conv2d(stack, columns, padding=(half, 0), groups=channels)
 
 
-def ssim(prediction: Tensor, target: Tensor) -> Tensor:
-    """Mean structural similarity of two images (Wang et al. 2004; Gaussian window 11, sigma 1.5, data range 1).
+def ssim_map(prediction: Tensor, target: Tensor) -> Tensor:
+    """Structural similarity per pixel and channel (Wang et al. 2004; Gaussian window 11, sigma 1.5, data range 1).
 
     Args:
         prediction: ``[H,W,C]``, differentiable.
         target: ``[H,W,C]``, same shape.
 
     Returns:
-        Scalar in [-1, 1]; 1 for equal images.
+        ``[H,W,C]`` in [-1, 1]; 1 where the images are equal all over the window.
 
     Raises:
         ValueError: the shapes differ.
@@ -61,7 +61,16 @@ def ssim(prediction: Tensor, target: Tensor) -> Tensor:
     covariance = product - mean_x * mean_y
     numerator = (2 * mean_x * mean_y + _C1) * (2 * covariance + _C2)
     denominator = (mean_x * mean_x + mean_y * mean_y + _C1) * (variance_sum + _C2)
-    return (numerator / denominator).mean()
+    return (numerator / denominator)[0].permute(1, 2, 0)
+
+
+def ssim(prediction: Tensor, target: Tensor) -> Tensor:
+    """Mean of `ssim_map`: a scalar in [-1, 1]; 1 for equal images.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    return ssim_map(prediction, target).mean()
 
 
 def photometric_loss(prediction: Tensor, target: Tensor, ssim_weight: float) -> Tensor:

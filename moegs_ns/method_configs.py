@@ -17,6 +17,8 @@ from moegs_ns.training.trainer import default_trainer_config
 
 compat.apply()
 
+_OPTIMIZERS: dict[str, type[AdamConfig] | type[RAdamConfig]] = {"adam": AdamConfig, "radam": RAdamConfig}
+
 
 def _optimizer_groups(recipe: Recipe, optimizer: type[AdamConfig] | type[RAdamConfig]) -> dict[str, dict[str, Any]]:
     """nerfstudio's optimizer groups with a recipe's numbers."""
@@ -58,7 +60,7 @@ def _method(
 def expert_method(name: str) -> MethodSpecification:
     """The method ``moegs-<name>`` that trains one expert with its paper's recipe."""
     family = EXPERTS[name]
-    return _method(name, family.recipe, family.model_config(), AdamConfig, family.description)
+    return _method(name, family.recipe, family.model_config(), _OPTIMIZERS[family.optimizer], family.description)
 
 
 def router_method() -> MethodSpecification:
@@ -71,4 +73,5 @@ def router_method() -> MethodSpecification:
 moegs_stg = expert_method("stg")
 moegs_4dgaussians = expert_method("4dgaussians")
 moegs_ed3dgs = expert_method("ed3dgs")
+moegs_ex4dgs = expert_method("ex4dgs")
 moegs_router = router_method()

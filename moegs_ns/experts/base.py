@@ -4,7 +4,6 @@ An expert family adds its parameters (:meth:`ExpertModel.initial_tensors`), its 
 and its density rules (:meth:`ExpertModel.control_density`); rendering, loss, step bookkeeping and loading live here.
 """
 
-import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -101,6 +100,14 @@ class ExpertModel(Model):
         """The Gaussians of one instant, activated, with ``sh`` or ``features``. ``time`` in [0,1] from first to last
         frame."""
 
+    def usable_seeds(self, seeds: SeedCloud) -> SeedCloud:
+        """The seed points a family can start from, before too large a cloud is thinned out; by default all."""
+        return seeds
+
+    def make_gaussians(self, seeds: SeedCloud) -> Any:
+        """The Gaussians; a family with several sets of them returns `GaussianParts` instead of one set."""
+        return GaussianSet(self.initial_tensors(seeds))
+
     def control_density(self, iteration: int, optimizers: Optimizers) -> None:
         """Clone, split, prune or reset after optimizer step ``iteration`` (counted from 1, as papers do)."""
 
@@ -119,10 +126,8 @@ class ExpertModel(Model):
             raise ValueError(
                 f"expected --pipeline.model.max-scale above 0, found {self.config.max_scale}; leave it out for no limit"
             )
-        seeds = seed_cloud(self.seed_points, self.metadata)
-        if self.config.max_seeds is not None:
-            seeds = thin_out(seeds, self.config.max_seeds)
-        self.gaussians = GaussianSet(self.initial_tensors(seeds))
+        seeds = self.usable_seeds(seed_cloud(self.seed_points, self.metadata))
+        self.gaussians: GaussianSet = self.make_gaussians(thin_out(seeds, self.config.max_seeds))
         # The number of finished optimizer steps travels in the checkpoint: a frozen or reloaded expert renders at the
         # step it was saved at (spherical harmonics degree, and whatever else a family schedules).
         self.register_buffer("training_step", torch.zeros((), dtype=torch.int64))
@@ -217,11 +222,10 @@ class ExpertModel(Model):
         self._collect_statistics()
         self.control_density(iteration, optimizers)
         if self.config.max_scale is not None:
-            self.gaussians.params["scales"].clamp_(max=math.log(self.config.max_scale * self.camera_extent))
+            self.gaussians.cap_scale(self.config.max_scale * self.camera_extent)
         self.training_step.fill_(iteration)
         # Density control replaces Parameters; nerfstudio keeps a second list of them (for gradient clipping).
-        for name, parameter in self.gaussians.params.items():
-            optimizers.parameters[name] = [parameter]
+        optimizers.parameters.update({name: [parameter] for name, parameter in self.gaussians.params.items()})
 
     def _collect_statistics(self) -> None:
         views = [

@@ -58,12 +58,12 @@ def seed_cloud(seed_points: tuple[Tensor, Tensor] | None, metadata: dict[str, An
     return SeedCloud(xyz.float(), rgb.float() / 255, times, durations)
 
 
-def thin_out(cloud: SeedCloud, limit: int, seed: int = 0) -> SeedCloud:
-    """At most ``limit`` points, chosen at random with a generator of its own (the global one is left alone).
+def thin_out(cloud: SeedCloud, limit: int | None, seed: int = 0) -> SeedCloud:
+    """At most ``limit`` points (None = all), chosen at random, without the global generator.
 
     Where some points have a time and others none, those without go first: the others are what moves, and few.
     """
-    if len(cloud) <= limit:
+    if limit is None or len(cloud) <= limit:
         return cloud
     spared = cloud.timed if not cloud.timed.all() and int(cloud.timed.sum()) <= limit else torch.zeros_like(cloud.timed)
     index = torch.arange(len(cloud))

@@ -29,6 +29,8 @@ from moegs_ns.scene.sampler import GroupSampler
 
 Item = tuple[Cameras, dict[str, Any]]
 """A camera of batch size 1 and ``{"image": uint8 [H,W,3], "image_idx": int}``, both on the device."""
+# Far less than a frame of any clip, far more than float32 loses.
+_TIME_TOLERANCE = 1e-5
 
 
 @dataclass
@@ -189,7 +191,8 @@ class DynamicDataManager(FullImageDatamanager):
                 exclude each other.
         """
         # Instants as ranks of the times: float times of one frame are equal, whatever the data parser.
-        instants = torch.unique(self.train_dataset.cameras.times[:, 0], return_inverse=True)[1].tolist()
+        self._instants, ranks = torch.unique(self.train_dataset.cameras.times[:, 0], return_inverse=True)
+        instants = ranks.tolist()
         config = self.config
         self._sampler: GroupSampler | ErrorSampler
         if config.error_sampling:
@@ -219,6 +222,14 @@ class DynamicDataManager(FullImageDatamanager):
     def next_train(self, step: int) -> Item:
         """The first image of the next group; for callers that know one image per step."""
         return self.next_train_group(step)[0]
+
+    def limit_time(self, latest: float) -> None:
+        """Train on images of times up to ``latest`` in [0,1] only; a new epoch begins where that changes which.
+
+        Raises:
+            ValueError: too few of them for ``cameras_per_step``.
+        """
+        self._sampler.limit(int((self._instants <= latest + _TIME_TOLERANCE).sum()))
 
     def report_rendering(self, batch: dict[str, Any], rgb: Tensor) -> None:
         """How a training image was rendered, ``rgb [H,W,3]``; reading the error of it waits for the device, so it is

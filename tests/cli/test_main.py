@@ -49,7 +49,7 @@ def test_the_command_is_installed(project_root: Path) -> None:
     ("arguments", "message"),
     [
         (["train", "nowhere"], "expected a folder with the scene at nowhere, found none"),
-        (["train", ".", "--experts", "stg", "gan"], "unknown experts gan; known: 4dgaussians, ed3dgs, stg"),
+        (["train", ".", "--experts", "stg", "gan"], "unknown experts gan; known: 4dgaussians, ed3dgs, ex4dgs, stg"),
         (["train", ".", "--experts", "stg", "--num-experts", "2"], "expected one of --experts and --num-experts"),
         (["train", ".", "--num-experts", "5"], "expected --num-experts 2, 3 or 4"),
         (
@@ -99,8 +99,8 @@ def test_planning_shows_command_lines_and_touches_nothing(
 
 def test_presets_and_experts_have_defaults(sample_scene: Path, capfd: pytest.CaptureFixture[str]) -> None:
     _, shown, _ = moegs(["train", sample_scene, "--plan"], capfd)
-    assert "outputs/mixed/moegs-router/quick-seed42-stg+ed3dgs+4dgaussians" not in shown
-    assert "--timestamp quick-seed42-stg+ed3dgs+4dgaussians" in shown
+    assert "outputs/mixed/moegs-router/quick-seed42-ex4dgs+stg+ed3dgs+4dgaussians" not in shown
+    assert "--timestamp quick-seed42-ex4dgs+stg+ed3dgs+4dgaussians" in shown
     _, shown, _ = moegs(["train", sample_scene, "--plan", "--preset", "paper"], capfd)
     assert "--timestamp paper-seed42 " in shown and "--max-num-iterations" not in shown
 

@@ -26,7 +26,7 @@ def edit_record(run: Path, **changes: Any) -> None:
     file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
 
 
-@pytest.mark.parametrize("family", ["stg", "4dgaussians", "ed3dgs"])
+@pytest.mark.parametrize("family", ["stg", "4dgaussians", "ed3dgs", "ex4dgs"])
 def test_an_expert_read_from_its_run_is_that_expert(tmp_path: Path, family: str) -> None:
     expert = make_expert(family, seed=3, count=17)
     run = save_run(tmp_path / "run", expert, family)
