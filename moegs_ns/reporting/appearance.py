@@ -20,7 +20,7 @@ from moegs_ns.reporting.tables import Table, mean_and_deviation
 PROTOCOL = (
     "In the pixels of the test cameras that the object covers at any time, without those where something else stands "
     "in front. Shown: how much of the object a picture shows, 100 % the object as it is, 0 % only what lies behind it; "
-    "below its first and last frame, the nearest frames without it."
+    "mean over frames. Frames a / b: the share shown in the two frames between which the object comes or goes."
 )
 
 
