@@ -7,7 +7,6 @@ the run itself is gone, and free of this machine's folders.
 import json
 import os
 import tomllib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,9 +56,11 @@ class Suite:
         return Scene(find_data(self.data), self.parser, self.options, output_dir)
 
     def plans(self, output_dir: Path) -> list[list[Stage]]:
-        """The stages of every set and seed; sets share the runs of experts they have in common."""
+        """The stages of every seed. Experts that several sets have in common are one stage, before the first router
+        that mixes them."""
         scene = self.scene(output_dir)
-        return [plan(scene, experts, self.preset, seed) for experts in self.experts for seed in self.seeds]
+        sets = [[plan(scene, experts, self.preset, seed) for experts in self.experts] for seed in self.seeds]
+        return [list({stage.run: stage for stages in of_seed for stage in stages}.values()) for of_seed in sets]
 
 
 def data_dir() -> Path:
@@ -208,8 +209,3 @@ def read_results(folder: Path) -> list[tuple[dict[str, Any], StoredResult]]:
         (one, StoredResult(result.folder, result.record, result.scores, alone))
         for one, result in zip(kept, alone, strict=True)
     ]
-
-
-def in_table_order(stages: Sequence[Sequence[Stage]]) -> list[Stage]:
-    """All stages once, in the order they are planned."""
-    return list({stage.run: stage for group in stages for stage in group}.values())

@@ -18,9 +18,13 @@ from sweep_section import read_sweep_results, sweep_section
 from sweeps import SWEEP_RESULTS
 
 from moegs_ns.cli.objects import row_labels
+from moegs_ns.reporting.appearance import appearance_table
 from moegs_ns.reporting.object_psnr import object_table
 from moegs_ns.reporting.rows import MIXTURE, mixture_rows, single_row
 from moegs_ns.reporting.tables import Table, build_tables, mean_and_deviation, seeds_of
+
+#: What was kept of a run: the file's content, and a result to build tables from.
+Kept = tuple[dict[str, Any], StoredResult]
 
 PAGE = ROOT / "docs" / "results.md"
 TEMPORAL_MEAN = "temporal mean"
@@ -70,7 +74,7 @@ def label_of(one: dict[str, Any], result: StoredResult) -> str:
     return MIXTURE if result.expert_names else result.expert
 
 
-def rival_notes(kept: Sequence[tuple[dict[str, Any], StoredResult]]) -> list[str]:
+def rival_notes(kept: Sequence[Kept]) -> list[str]:
     """How the equal-budget experts came about, what they really got, and how the mixture compares; one note each."""
     by_run = {one["run"]: result for one, result in kept}
     groups: dict[str, list[tuple[dict[str, Any], StoredResult, StoredResult]]] = {}
@@ -104,40 +108,76 @@ def _rival_note(label: str, group: Sequence[tuple[dict[str, Any], StoredResult, 
     )
 
 
-def object_tables(kept: Sequence[tuple[dict[str, Any], StoredResult]]) -> list[Table]:
-    """PSNR per object of every set of experts that was mixed, and of every rival, where the scene has masks."""
-    groups: dict[tuple[str, ...], list[tuple[dict[str, Any], StoredResult]]] = {}
+def object_tables(kept: Sequence[Kept]) -> list[Table]:
+    """PSNR per object, and how what comes and goes is shown, of every set of experts that was mixed and of every
+    expert alone, where the scene has masks."""
+    groups: dict[tuple[str, ...], list[Kept]] = {}
     for one, result in kept:
         if one.get("objects"):
             groups.setdefault((label_of(one, result), *result.expert_names), []).append((one, result))
     tables = []
     for (label, *experts), group in groups.items():
-        results = [result for _, result in group]
-        title = f"{results[0].scene}: PSNR per object, {' + '.join(experts) or label}{seeds_of(results)}"
+        results, summaries = [result for _, result in group], [one["objects"] for one, _ in group]
+        scene, who = results[0].scene, f"{' + '.join(experts) or label}{seeds_of(results)}"
         labels = row_labels(results[0]) if experts else {"rgb": label}
-        tables.append(object_table(title, [one["objects"] for one, _ in group], labels))
+        tables.append(object_table(f"{scene}: PSNR per object, {who}", summaries, labels))
+        found = [summary.get("appearing", {}) for summary in summaries]
+        for name in found[0] if all(found) else ():
+            rows = {
+                text: [(one[name], row) for one in found]
+                for row, text in labels.items()
+                if all(row in one[name]["rows"] for one in found)
+            }
+            tables.append(appearance_table(f"{scene}: {name} comes and goes, {who}", rows))
     return tables
 
 
-def suite_section(kept: Sequence[tuple[dict[str, Any], StoredResult]]) -> str:
-    """One suite: what it is, its tables, its commands and its machines."""
-    files = [one for one, _ in kept]
+def table_groups(kept: Sequence[Kept]) -> list[list[Kept]]:
+    """What stands in one table: the mixtures of one set of experts and their rivals; then the experts of no mixture."""
     # A run that a kept mixture mixes has its row in the mixture's table.
     mixed = {sibling.folder for _, result in kept for sibling in result.experts() if not isinstance(sibling, str)}
-    shown = [result for _, result in kept if result.folder not in mixed]
-    means = {round(one["temporal_mean"]["psnr"], 6) for one in files if one["temporal_mean"]}
-    notes = rival_notes(kept)
-    tables = [dataclasses.replace(table, notes=[*notes, *table.notes]) for table in build_tables(shown)]
+    sets: dict[tuple[str, ...], list[Kept]] = {}
+    for one, result in kept:
+        if result.expert_names:
+            sets.setdefault(tuple(result.expert_names), []).append((one, result))
+    set_of = {one["run"]: names for names, group in sets.items() for one, _ in group}
+    alone = []
+    for one, result in kept:
+        if result.expert_names or result.folder in mixed:
+            continue
+        rival_of = one.get("equal_budget", {}).get("rival_of")
+        (sets[set_of[rival_of]] if rival_of in set_of else alone).append((one, result))
+    return [*sets.values(), *([alone] if alone else [])]
+
+
+def group_tables(group: Sequence[Kept], kept: Sequence[Kept]) -> list[Table]:
+    """The tables of a group out of everything ``kept`` of its suite."""
+    notes = rival_notes(group)
+    tables = [
+        dataclasses.replace(table, notes=[*notes, *table.notes])
+        for table in build_tables([result for _, result in group])
+    ]
+    experts = {sibling.folder for _, result in group for sibling in result.experts() if not isinstance(sibling, str)}
+    shown = [(one, result) for one, result in kept if result.folder in experts] + [*group]
+    means = {round(one["temporal_mean"]["psnr"], 6) for one, _ in shown if one["temporal_mean"]}
     if len(means) == 1:
-        labelled = [(label_of(one, result), result) for one, result in kept]
+        labelled = [(label_of(one, result), result) for one, result in shown]
         tables = [with_temporal_mean(table, next(iter(means)), labelled) for table in tables]
-    tables += object_tables([(one, result) for one, result in kept if result.folder not in mixed])
+    return tables
+
+
+def suite_section(kept: Sequence[Kept]) -> str:
+    """One suite: what it is, its tables, its commands and its machines."""
+    files = [one for one, _ in kept]
+    groups = table_groups(kept)
+    tables = [table for group in groups for table in group_tables(group, kept)]
+    tables += object_tables([one for group in groups for one in group])
     commands = "\n".join(f"{one['command']}  # seed {one['record']['seed']}" for one in files)
     machines = dict.fromkeys(
         machine_sentence({**one["measurement"], "source": one["record"]["source"]}) for one in files
     )
     suite = files[0]["suite"]
-    scripts = ["run_suite.py", *(["equal_budget.py"] if notes else [])]
+    scripts = ["run_suite.py", *(["equal_budget.py"] if any("equal_budget" in one for one in files) else [])]
     again = " and ".join(f"`python benchmarks/{script} {suite['name']}`" for script in scripts)
     return "\n".join(
         [
@@ -146,7 +186,7 @@ def suite_section(kept: Sequence[tuple[dict[str, Any], StoredResult]]) -> str:
             suite["description"],
             "",
             *(table.markdown() for table in tables),
-            f"Again: {again}, which {'run' if notes else 'runs'}",
+            f"Again: {again}, which {'run' if len(scripts) > 1 else 'runs'}",
             "",
             "```bash",
             commands,
