@@ -4,7 +4,7 @@
     python benchmarks/run_suite.py mixed_demo --plan
 
 Resumable: finished runs are skipped, interrupted ones go on from their last checkpoint. Writes one JSON per run into
-benchmarks/results/<suite>; `python benchmarks/write_results.py` makes docs/results.md of them.
+benchmarks/results/<suite>; `python benchmarks/write_results.py` makes docs/results.md and docs/experts.md of them.
 """
 
 import json

@@ -17,6 +17,7 @@ from moegs_ns.training.stages import Scene, Stage, plan
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
+SWEEP_RESULTS = RESULTS / "sweeps"
 SCHEMA_VERSION = 1
 _DEFAULT_DATA = ROOT.parent / "shared" / "data"
 _RECORD_KEYS = ("method", "expert", "seed", "device", "source", "versions", "model", "num_parameters")
@@ -183,6 +184,10 @@ class StoredResult(RunResult):
         return [by_run.get(key, f"{key} was not kept") for key in keys]
 
 
+#: What was kept of a run: its file's content, and a result to build tables from.
+Kept = tuple[dict[str, Any], StoredResult]
+
+
 def write_json(file: Path, content: Any) -> None:
     """Write the file as a whole: readers see the old or the new one, never half of one."""
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -191,8 +196,8 @@ def write_json(file: Path, content: Any) -> None:
     scratch.replace(file)
 
 
-def read_results(folder: Path) -> list[tuple[dict[str, Any], StoredResult]]:
-    """Everything kept of a suite: the files' content and results to build tables from, ordered by run.
+def read_results(folder: Path) -> list[Kept]:
+    """Everything kept of a suite, ordered by run.
 
     Raises:
         ValueError: a file was written by another version.
@@ -209,3 +214,9 @@ def read_results(folder: Path) -> list[tuple[dict[str, Any], StoredResult]]:
         (one, StoredResult(result.folder, result.record, result.scores, alone))
         for one, result in zip(kept, alone, strict=True)
     ]
+
+
+def read_suite_results(results: Path) -> dict[str, list[Kept]]:
+    """Everything kept of all suites, by their folders' names; sweeps are no suites."""
+    folders = [folder for folder in sorted(results.iterdir()) if folder.is_dir() and folder.name != SWEEP_RESULTS.name]
+    return {folder.name: kept for folder in folders if (kept := read_results(folder))}

@@ -1,5 +1,5 @@
-"""Write docs/results.md from what benchmarks/run_suite.py, equal_budget.py and run_sweep.py kept; nothing in that page
-is typed by hand.
+"""Write docs/results.md and docs/experts.md from what benchmarks/run_suite.py, equal_budget.py and run_sweep.py kept;
+no number in these pages is typed by hand.
 
     python benchmarks/write_results.py
 """
@@ -10,24 +10,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import experts_page
 import tyro
 from machine import machine_sentence
+from page_parts import label_of, temporal_mean_of, with_temporal_mean
 from rich.console import Console
-from suites import RESULTS, ROOT, StoredResult, read_results
+from suites import RESULTS, ROOT, SWEEP_RESULTS, Kept, StoredResult, read_suite_results
 from sweep_section import read_sweep_results, sweep_section
-from sweeps import SWEEP_RESULTS
 
 from moegs_ns.cli.objects import row_labels
 from moegs_ns.reporting.appearance import appearance_table
 from moegs_ns.reporting.object_psnr import object_table
-from moegs_ns.reporting.rows import MIXTURE, mixture_rows, single_row
+from moegs_ns.reporting.rows import mixture_rows, single_row
 from moegs_ns.reporting.tables import Table, build_tables, mean_and_deviation, seeds_of
 
-#: What was kept of a run: the file's content, and a result to build tables from.
-Kept = tuple[dict[str, Any], StoredResult]
-
 PAGE = ROOT / "docs" / "results.md"
-TEMPORAL_MEAN = "temporal mean"
 _HEAD = """# Results
 
 Written by [benchmarks/write_results.py](../benchmarks/write_results.py) from the JSON files in
@@ -44,34 +41,12 @@ cameras and scores on them.
 
 @dataclass
 class Arguments:
-    """Write docs/results.md."""
+    """Write docs/results.md and docs/experts.md."""
 
     results: Path = RESULTS
     """Folder with one folder of JSON files per suite, and one of sweeps."""
     output: Path = PAGE
-    """Page to write."""
-
-
-def with_temporal_mean(table: Table, psnr: float, labelled: Sequence[tuple[str, StoredResult]]) -> Table:
-    """The table with the temporal mean as its first row, and how far above it the runs of each label are."""
-    row = [TEMPORAL_MEAN, *(f"{psnr:.2f}" if name == "PSNR" else "-" for name in table.header[1:])]
-    leads: dict[str, list[float]] = {}
-    for label, result in labelled:
-        leads.setdefault(label, []).append(result.scores["psnr"] - psnr)
-    said = ", ".join(f"{label} {mean_and_deviation(values, '+.2f')} dB" for label, values in leads.items())
-    return dataclasses.replace(
-        table,
-        rows=[row, *table.rows],
-        notes=[f"Against the temporal mean: {said}.", *table.notes],
-        emphasised=tuple(number + 1 for number in table.emphasised),
-    )
-
-
-def label_of(one: dict[str, Any], result: StoredResult) -> str:
-    """What a kept run is called: an equal-budget expert must not pass for the one that is mixed."""
-    if "equal_budget" in one:
-        return f"{result.expert} ({single_row(result).detail})"
-    return MIXTURE if result.expert_names else result.expert
+    """Page of the results; that of the experts, experts.md, is written beside it."""
 
 
 def rival_notes(kept: Sequence[Kept]) -> list[str]:
@@ -81,7 +56,7 @@ def rival_notes(kept: Sequence[Kept]) -> list[str]:
     for one, rival in kept:
         budget = one.get("equal_budget")
         if budget is not None and budget["rival_of"] in by_run:
-            groups.setdefault(label_of(one, rival), []).append((budget, rival, by_run[budget["rival_of"]]))
+            groups.setdefault(label_of((one, rival)), []).append((budget, rival, by_run[budget["rival_of"]]))
     return [_rival_note(label, group) for label, group in groups.items()]
 
 
@@ -114,7 +89,7 @@ def object_tables(kept: Sequence[Kept]) -> list[Table]:
     groups: dict[tuple[str, ...], list[Kept]] = {}
     for one, result in kept:
         if one.get("objects"):
-            groups.setdefault((label_of(one, result), *result.expert_names), []).append((one, result))
+            groups.setdefault((label_of((one, result)), *result.expert_names), []).append((one, result))
     tables = []
     for (label, *experts), group in groups.items():
         results, summaries = [result for _, result in group], [one["objects"] for one, _ in group]
@@ -159,11 +134,11 @@ def group_tables(group: Sequence[Kept], kept: Sequence[Kept]) -> list[Table]:
     ]
     experts = {sibling.folder for _, result in group for sibling in result.experts() if not isinstance(sibling, str)}
     shown = [(one, result) for one, result in kept if result.folder in experts] + [*group]
-    means = {round(one["temporal_mean"]["psnr"], 6) for one, _ in shown if one["temporal_mean"]}
-    if len(means) == 1:
-        labelled = [(label_of(one, result), result) for one, result in shown]
-        tables = [with_temporal_mean(table, next(iter(means)), labelled) for table in tables]
-    return tables
+    mean = temporal_mean_of(shown)
+    if mean is None:
+        return tables
+    labelled = [(label_of(one), one[1]) for one in shown]
+    return [with_temporal_mean(table, mean, labelled) for table in tables]
 
 
 def suite_section(kept: Sequence[Kept]) -> str:
@@ -201,21 +176,21 @@ def suite_section(kept: Sequence[Kept]) -> str:
 def page(results: Path) -> str:
     """The whole page."""
     sweeps = results / SWEEP_RESULTS.name
-    sections = [
-        suite_section(kept)
-        for folder in sorted(results.iterdir())
-        if folder.is_dir() and folder != sweeps and (kept := read_results(folder))
-    ]
+    sections = [suite_section(kept) for kept in read_suite_results(results).values()]
     compared = [sweep_section(content) for content in read_sweep_results(sweeps)]
     chosen = [_SWEEPS_HEAD, *compared] if compared else []
     return "\n".join([_HEAD, *(sections or ["No suite has been run yet.\n"]), *chosen])
 
 
 def main(arguments: Arguments) -> None:
-    text = page(arguments.results)
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(text, "utf8")
-    Console().print(f"wrote {arguments.output}", soft_wrap=True, highlight=False)
+    pages = {
+        arguments.output: page(arguments.results),
+        arguments.output.with_name(experts_page.PAGE.name): experts_page.page(arguments.results),
+    }
+    for file, text in pages.items():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, "utf8")
+        Console().print(f"wrote {file}", soft_wrap=True, highlight=False)
 
 
 if __name__ == "__main__":
