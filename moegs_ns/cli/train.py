@@ -42,7 +42,7 @@ class Train:
     """CUDA devices to train on, such as: 0 1; independent experts are handed out to them. `cpu` for none. Default: all
     there are."""
     objects: bool = False
-    """Also report PSNR per object, where the scene has object masks."""
+    """Also report scores per object, where the scene has object masks."""
     render: bool = False
     """Also write a video of the test camera beside the experts' and a picture of the gates."""
     plan: bool = False

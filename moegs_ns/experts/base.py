@@ -31,8 +31,7 @@ from moegs_ns.splats.splats import Splats
 #: What an expert reads of the data parser's metadata besides the seed points; enough to build it again without data.
 SCENE_FACTS = ("num_frames", "camera_extent", "near", "far", "camera_names")
 # Share of the scene's near bound. What is closer to a training camera is hidden from the others or looks like what is
-# behind it, is therefore never put right, and hangs like fog before the held-out camera beside it: on the real scene a
-# margin of 0.2 cost single runs up to 5 dB on such a camera.
+# behind it, is therefore never put right, and hangs like fog before the held-out camera beside it.
 _NEAR_MARGIN = 0.8
 _FAR_MARGIN = 10.0
 

@@ -54,7 +54,8 @@ class MixtureModelConfig(ModelConfig):
     experts: Annotated[tuple[Path, ...], tyro.conf.arg(prefix_name=False)] = ()
     """Run folders of the trained experts. Not needed to resume, evaluate or view a router run: it holds its experts."""
     train_temperature: float = 1.0
-    """Temperature of the softmax over experts while training. The authors' code trains at 0.01; 1 measured better."""
+    """Temperature of the softmax over experts while training. The authors' code trains at 0.01, which measured
+    worse; 0.1 at a fifth of the learning rates ties with 1 (docs/results.md)."""
     eval_temperature: float = 1.0
     """Temperature of the softmax over experts otherwise."""
     top_k: int = 0

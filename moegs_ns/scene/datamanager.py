@@ -61,6 +61,12 @@ class DynamicDataManagerConfig(FullImageDatamanagerConfig):
     0 = none. Only where the seed cloud carries no times of its own."""
     motion_seed_times: int = 30
     """At how many times of the clip seeds on moving things are carved."""
+    motion_seeds_per: Literal["instant", "place"] = "instant"
+    """How they are shared out: equally among the places where something moves at an instant; or equally among places
+    over the whole clip, so that what only passes gets its seeds while it does, what always moves few at a time."""
+    motion_seed_surfaces: float = 1.0
+    """Seeds come from this share of the places where something moves, those where the cameras agree best on a colour
+    and so see a surface. Below 1 only for cameras of like exposure."""
 
     # Options of the parent that have no meaning here: images stay uint8 in the frame cache, whatever their number.
     camera_res_scale_factor: Suppress[float] = 1.0
@@ -154,7 +160,12 @@ class DynamicDataManager(FullImageDatamanager):
             CONSOLE.print("The seed cloud has times of its own; no seeds are carved from motion")
             return
         seeds = carve_motion_seeds(
-            fixed_cameras(dataset), dataset.scene_box.aabb, self.config.motion_seeds, self.config.motion_seed_times
+            fixed_cameras(dataset),
+            dataset.scene_box.aabb,
+            self.config.motion_seeds,
+            self.config.motion_seed_times,
+            per=self.config.motion_seeds_per,
+            surfaces=self.config.motion_seed_surfaces,
         )
         CONSOLE.print(f"Carved {len(seeds)} seed points on moving things from the training videos")
         for metadata in (self.train_dataparser_outputs.metadata, dataset.metadata):

@@ -4,8 +4,7 @@ A cloud triangulated from one frame holds nothing of what appears later or moves
 from motion at every frame; this is a cheaper one that needs no features: per camera, the median over the clip is its
 background and what differs from it moves. A point in space that lies on something moving in (nearly) every camera
 that sees it belongs to the moving objects' visual hull at that time. Of the hull the surface is wanted, where colours
-of different cameras agree (photo-consistency), and of that most of all what is passing: a place where something moves
-all the time gets its seeds spread over the clip, a place where something moves for an instant gets them all then.
+of different cameras agree (photo-consistency), and what passes quickly needs more seeds than what stays and moves.
 
 Needs several synchronised, fixed cameras. Reads training cameras only. Holds a few float images per camera at a time,
 at the size that is trained on.
@@ -14,6 +13,7 @@ at the size that is trained on.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -30,8 +30,7 @@ AGREEMENT = 0.9
 #: A rig must have this many cameras.
 LEAST_CAMERAS = 3
 # A point must be seen by this many cameras to be judged, in small rigs by this share of them: what only a few cameras
-# see, close before them, passes by chance. On the real scene points seen by 3 to 5 cameras lay on moving things in 11 %
-# of held-out views, points seen by 6 or more in 96 %.
+# see, close before them, passes by chance.
 _LEAST_VIEWS = 6
 _LEAST_SHARE_OF_VIEWS = 0.6
 _BACKGROUND_FRAMES = 25
@@ -40,10 +39,8 @@ _HOW_TO_DO_WITHOUT = (
 )
 _GRID = 56
 _CANDIDATES_PER_SEED = 100
-# A cell of the grid touches a surface where its best point's colours agree as well as in the best fifth of the cells of
-# its instant; other points of such a cell may disagree up to twice as much. On the sample scene half of the seeds then
-# lie within 2 % of the region's size of a moving surface, against a quarter when all cells of the hull give some.
-_SURFACE_SHARE = 0.2
+# Where only the best share of an instant's cells is taken, colours at a point may disagree this many times as much as
+# at the best point of the worst of these cells.
 _SURFACE_TOLERANCE = 2.0
 
 
@@ -150,22 +147,35 @@ def fixed_cameras(dataset: FrameDataset) -> FixedCameras:
     )
 
 
-def carve_motion_seeds(cameras: FixedCameras, bounds: Tensor, count: int, slices: int, seed: int = 0) -> MotionSeeds:
+def carve_motion_seeds(
+    cameras: FixedCameras,
+    bounds: Tensor,
+    count: int,
+    slices: int,
+    per: Literal["instant", "place"] = "instant",
+    surfaces: float = 1.0,
+    seed: int = 0,
+) -> MotionSeeds:
     """Points on moving things at several times.
 
     Args:
         cameras: the training cameras.
         bounds: ``[2,3]`` lower and upper corner of the region searched, world units.
-        count: how many points at most in all, about equally many for each place where something moves, however long.
+        count: how many points at most in all.
         slices: at how many times, spread evenly from the first to the last frame.
+        per: share them equally among the places where something moves at an instant (``instant``), or among places over
+            the whole clip (``place``): then a place that something only passes gets its seeds while it does.
+        surfaces: take only this share of an instant's places, in (0,1], those where colours agree best.
         seed: of the random positions (a generator of its own).
 
     Returns:
         The seeds; there may be none.
 
     Raises:
-        ValueError: fewer than three cameras, or fewer than two frames.
+        ValueError: fewer than three cameras, or fewer than two frames; ``surfaces`` out of range.
     """
+    if not 0 < surfaces <= 1:
+        raise ValueError(f"expected a share of places (motion_seed_surfaces) in (0,1], found {surfaces}")
     if len(cameras) < LEAST_CAMERAS or cameras.num_frames < 2:
         raise ValueError(
             f"seeds from motion need at least {LEAST_CAMERAS} fixed cameras and 2 frames, found {len(cameras)} and "
@@ -178,7 +188,7 @@ def carve_motion_seeds(cameras: FixedCameras, bounds: Tensor, count: int, slices
     projected_cells = cameras.project(cells)
     radius = _half_cell_in_pixels(cameras, cells, size)
     candidates = _CANDIDATES_PER_SEED * -(-count // len(frames))
-    surfaces: list[_Surface] = []
+    found: list[_Surface] = []
     for index in frames:
         images = cameras.images(int(index))
         moving = _motion(images, backgrounds)
@@ -189,8 +199,8 @@ def carve_motion_seeds(cameras: FixedCameras, bounds: Tensor, count: int, slices
             cell = occupied[torch.randint(len(occupied), (candidates,), generator=generator)]
             points = cells[cell] + (torch.rand(candidates, 3, generator=generator) - 0.5) * size
             time = int(index) / (cameras.num_frames - 1)
-            surfaces.append(_surface(cameras, images, moving, points, cell, time))
-    return _shared_among_places(surfaces, count, len(frames), len(cells), generator)
+            found.append(_surface(cameras, images, moving, points, cell, time, surfaces))
+    return _share_out(found, count, per, len(frames), len(cells), generator)
 
 
 @dataclass(frozen=True)
@@ -205,19 +215,25 @@ class _Surface:
     rank: Tensor
 
 
-def _shared_among_places(
-    surfaces: list[_Surface], count: int, instants: int, cells: int, generator: torch.Generator
+def _share_out(
+    surfaces: list[_Surface],
+    count: int,
+    per: Literal["instant", "place"],
+    instants: int,
+    cells: int,
+    generator: torch.Generator,
 ) -> MotionSeeds:
-    """Of every cell and instant the best points, fewer the more instants the cell shares its seeds among."""
+    """Of every cell and instant the best points, equally many or fewer the more instants share those of a cell."""
     moments = torch.zeros(cells)
     for surface in surfaces:
         moments[surface.cell.unique()] += 1
-    places = int((moments > 0).sum())
+    quota = torch.full((cells,), count / max(1.0, float(moments.sum())))
+    if per == "place":
+        quota = count / max(1, int((moments > 0).sum())) / moments.clamp_min(1)
     parts: list[tuple[Tensor, ...]] = [(torch.zeros(0, 3), torch.zeros(0, 3), torch.zeros(0), torch.zeros(0))]
     for surface in surfaces:
-        # Shares are fractions of a point: rounded up or down by chance, they come out right on average.
-        quota = count / places / moments[surface.cell]
-        kept = surface.rank < (quota + torch.rand(cells, generator=generator)[surface.cell]).floor()
+        # Quotas are fractions of a point: rounded up or down by chance, they come out right on average.
+        kept = surface.rank < (quota + torch.rand(cells, generator=generator)).floor()[surface.cell]
         durations = moments[surface.cell[kept]] / instants
         times = torch.full((int(kept.sum()),), surface.time)
         parts.append((surface.points[kept], surface.colors[kept], times, durations))
@@ -250,9 +266,12 @@ def _half_cell_in_pixels(cameras: FixedCameras, cells: Tensor, size: float) -> i
 
 
 def _surface(
-    cameras: FixedCameras, images: Tensor, moving: Tensor, points: Tensor, cell: Tensor, time: float
+    cameras: FixedCameras, images: Tensor, moving: Tensor, points: Tensor, cell: Tensor, time: float, share: float
 ) -> _Surface:
-    """Of random points ``[M,3]`` in cells ``[M]`` those that move in the images themselves and lie on a surface."""
+    """Of random points ``[M,3]`` in cells ``[M]`` those that move in the images, in the best ``share`` of the cells.
+
+    Points of these cells whose colours agree far worse than the best ones' are left out too.
+    """
     passed = cameras.project(points).agree(moving)
     points, cell = points[passed], cell[passed]
     values = cameras.project(points).look_up(torch.cat([images, moving], dim=1))
@@ -261,9 +280,9 @@ def _surface(
     spread = (shades - color).abs().mean(dim=-1).nanmean(dim=0)
     rank = _rank_in_group(spread, cell)
     best = spread[rank == 0]
-    if not len(best):
+    if not len(best) or share == 1:
         return _Surface(time, points, color, cell, rank)
-    limit = torch.quantile(best, _SURFACE_SHARE)
+    limit = torch.quantile(best, share)
     touching = cell[rank == 0][best <= limit]
     kept = torch.isin(cell, touching) & (spread <= _SURFACE_TOLERANCE * limit)
     return _Surface(time, points[kept], color[kept], cell[kept], rank[kept])

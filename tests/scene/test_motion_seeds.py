@@ -10,7 +10,7 @@ from PIL import Image
 
 from moegs_ns.scene.dataparsers.n3v import N3VDataParserConfig
 from moegs_ns.scene.dataset import FrameDataset
-from moegs_ns.scene.motion_seeds import FixedCameras, carve_motion_seeds, fixed_cameras
+from moegs_ns.scene.motion_seeds import FixedCameras, _share_out, _Surface, carve_motion_seeds, fixed_cameras
 
 STATIC = 1  # object id in the masks
 
@@ -44,7 +44,8 @@ def test_seeds_lie_on_moving_objects_in_an_unseen_camera(sample_scene: Path) -> 
 def test_what_passes_gets_its_share_at_its_instant(sample_scene: Path) -> None:
     train = sample(sample_scene, "train")
     truth = json.loads((sample_scene / "ground_truth.json").read_text("utf8"))["frames"]
-    seeds = carve_motion_seeds(fixed_cameras(train), train.scene_box.aabb, count=1200, slices=6)
+    cameras, options = fixed_cameras(train), {"per": "place", "surfaces": 0.2}
+    seeds = carve_motion_seeds(cameras, train.scene_box.aabb, count=1200, slices=6, **options)
     frames = [truth[round(float(time) * (len(truth) - 1))] for time in seeds.times]
     near = {
         name: (seeds.points - torch.tensor([frame[name] for frame in frames])[:, :3, 3]).norm(dim=1) < radius
@@ -54,6 +55,29 @@ def test_what_passes_gets_its_share_at_its_instant(sample_scene: Path) -> None:
     assert near["ball"].float().mean() > 0.06
     assert seeds.durations[near["ball"]].median() <= 2 / 6
     assert seeds.durations[near["rotor"]].median() >= 3 / 6
+
+
+def test_places_share_alike_at_an_instant_or_over_the_clip() -> None:
+    """Cell 1 moves at both instants, cells 0 and 2 at one: half of the points are theirs, or two thirds."""
+
+    def surface(time: float, *cells: int) -> _Surface:
+        cell = torch.tensor(cells).repeat_interleave(10)
+        return _Surface(
+            time, torch.zeros(len(cell), 3), torch.zeros(len(cell), 3), cell, torch.arange(10).repeat(len(cells))
+        )
+
+    found = [surface(0.0, 0, 1), surface(1.0, 1, 2)]
+    generator = torch.Generator().manual_seed(0)
+    each = _share_out(found, 12, "instant", 2, 3, generator)
+    assert [int((each.durations == d).sum()) for d in (0.5, 1.0)] == [6, 6]
+    over = _share_out(found, 12, "place", 2, 3, generator)
+    assert [int((over.durations == d).sum()) for d in (0.5, 1.0)] == [8, 4]
+    assert [int((over.times == t).sum()) for t in (0.0, 1.0)] == [6, 6]
+
+
+def test_the_share_of_places_is_checked() -> None:
+    with pytest.raises(ValueError, match=r"in \(0,1\], found 0"):
+        carve_motion_seeds(still(4, 3), torch.tensor([[-1.0] * 3, [1.0] * 3]), 10, 2, surfaces=0)
 
 
 def test_the_same_seed_carves_the_same_points(sample_scene: Path) -> None:
