@@ -164,6 +164,17 @@ def test_split_dynamic_gaussians_keep_their_place_in_the_turning_body() -> None:
     assert dynamic["time_centers"][2:].max().item() <= model.keyframe_clock.position(29)
 
 
+def test_split_dynamic_gaussians_scatter_by_twice_their_size() -> None:
+    model = build(untimed=2, times=(0.5,) * 500)
+    dynamic, sizes = model.gaussians["dynamic"], torch.tensor([0.05, 0.2, 1.0])
+    dynamic["means"].data.zero_()
+    dynamic["scales"].data.copy_(sizes.log().expand(500, 3))
+    optimizers = model.gaussians.optimizers_of("dynamic", optimizers_of(model).optimizers)
+    model.density._split_dynamic(dynamic, torch.ones(500, dtype=torch.bool), optimizers)
+    assert len(dynamic) == 1000
+    torch.testing.assert_close(dynamic["means"].detach()[:, 0].std(dim=0), 2 * sizes, rtol=0.1, atol=0)
+
+
 def test_copies_do_not_live_longer_than_their_originals() -> None:
     model = build(untimed=1, times=(0.5,) * 6)
     dynamic = model.gaussians["dynamic"]
