@@ -4,7 +4,9 @@ Import this module only from method configurations and below, never from a data 
 of data parsers, which is being built while data parsers are loaded.
 """
 
+import copy
 import os
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -88,6 +90,19 @@ class DynamicDataManagerConfig(FullImageDatamanagerConfig):
         if name == "data" and value is not None:
             value = Path(value).expanduser().absolute()
         super().__setattr__(name, value)
+
+    def read_scene(self) -> DataparserOutputs:
+        """What the data parser says of the training images, before anything is built; no video is decoded.
+
+        Raises:
+            FileNotFoundError, ValueError: there are no data, or data that do not fit the options.
+        """
+        dataparser = copy.copy(self.dataparser)
+        if self.data is not None:
+            dataparser.data = self.data
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # said when the data manager is built
+            return dataparser.setup().get_dataparser_outputs(split="train")
 
 
 class EvalImages:

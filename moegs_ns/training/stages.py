@@ -99,21 +99,30 @@ class Stage:
             return "missing"
         return "finished" if done >= self.steps else "interrupted"
 
-    def check_made_alike(self) -> None:
-        """Refuse to take a run for this stage that was trained with other options.
+    def check_made_alike(self) -> list[str]:
+        """Refuse to take a run for this stage that was trained with other options or on other data.
+
+        Run folders carry the name of the data folder only, and so do other scenes elsewhere.
+
+        Returns:
+            Warnings: data that say the same of themselves but lie elsewhere.
 
         Raises:
-            ValueError: its record names another command; the message lists the differences.
+            ValueError: its record names another command, or other data; the message lists the differences.
             FileNotFoundError: there are checkpoints but no record.
         """
         if self.state() == "missing":
-            return
-        differences = command_differences(shlex.split(read_run_record(self.run)["command"]), self.command())
+            return []
+        record = read_run_record(self.run)
+        differences = command_differences(shlex.split(record["command"]), self.command())
         if differences:
             raise ValueError(
                 f"expected the run {self.run} to be of this plan, found one trained with other options "
                 f"({'; '.join(differences)}); give the new runs another --name, or delete that folder"
             )
+        from moegs_ns.training.same_data import check_same_data  # planning itself stays light
+
+        return check_same_data(self.run, record["scene"], self.scene.data, self.scene.parser, self.parser_options())
 
     def named(self, name: str) -> "Stage":
         """This stage with its run under another name."""
@@ -139,9 +148,12 @@ class Stage:
             *self.options,
             *resuming,
             *("--data", str(self.scene.data), self.scene.parser),
-            *_without(self.data_options, _flags(self.scene.options)),
-            *self.scene.options,
+            *self.parser_options(),
         ]
+
+    def parser_options(self) -> list[str]:
+        """The data parser's options: the preset's, as far as the user gave no others, and the user's."""
+        return [*_without(self.data_options, _flags(self.scene.options)), *self.scene.options]
 
     def shown(self) -> str:
         """The command line as one would type it."""

@@ -20,6 +20,7 @@ from nerfstudio.utils.misc import step_check
 from nerfstudio.utils.rich_utils import CONSOLE
 from nerfstudio.utils.writer import EventName, TimeWriter
 
+from moegs_ns.router.same_scene import scene_facts
 from moegs_ns.runs import checkpoints
 from moegs_ns.runs.checkpoint_files import find_checkpoint
 from moegs_ns.runs.record import (
@@ -88,11 +89,12 @@ class MoegsTrainerConfig(TrainerConfig):
 
         The checkpoint found is kept as ``load_checkpoint``. nerfstudio would take ``load_step``, meant for resuming,
         for the step to evaluate, and find none of that number in the new run. A model config may look at its own
-        options as well: ``prepare_start()`` before a new run, ``prepare_resume(run)`` before one goes on.
+        options as well: ``prepare_start(scene_facts)`` before a new run, ``prepare_resume(run)`` before one goes on.
 
         Raises:
-            ValueError: several devices, a CUDA device where there is none, or two places to resume from.
-            FileNotFoundError: there is no checkpoint to resume from.
+            ValueError: several devices, a CUDA device where there is none, two places to resume from, or data or
+                experts that do not fit.
+            FileNotFoundError: there are no data, or no checkpoint to resume from.
         """
         devices = self.machine.num_devices * self.machine.num_machines
         if devices != 1:
@@ -113,12 +115,21 @@ class MoegsTrainerConfig(TrainerConfig):
             self.load_checkpoint, self.load_dir = found, None
         self.load_step = None
         model: Any = self.pipeline.model
+        facts = self._read_scene_facts()
         if self.load_checkpoint is None:
             if hasattr(model, "prepare_start"):
-                model.prepare_start()
+                model.prepare_start(facts)
         elif hasattr(model, "prepare_resume"):
             # <run>/nerfstudio_models/step-....ckpt; what a run was made of may be needed before its state is loaded.
             model.prepare_resume(self.load_checkpoint.parent.parent)
+
+    def _read_scene_facts(self) -> dict[str, Any]:
+        """What the data say of themselves; empty for a data manager that only tells once it is built."""
+        datamanager: Any = self.pipeline.datamanager
+        if not hasattr(datamanager, "read_scene"):
+            return {}
+        outputs = datamanager.read_scene()
+        return scene_facts(outputs.metadata, outputs.cameras)
 
 
 def default_trainer_config(

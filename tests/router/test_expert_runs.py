@@ -128,6 +128,18 @@ def test_another_scene_is_refused_a_renamed_one_is_not() -> None:
     assert "'dance-copy', this data is called 'dance'" in warning
 
 
+def test_another_scene_with_other_frames_is_called_another_scene() -> None:
+    """Advice about frame options would be of no use."""
+    with pytest.raises(ValueError, match="scene 'dance', found expert 'stg' .* trained on 'cooking'; name other runs"):
+        check_same_scene([spec(scene="cooking", near=0.3, far=7.0, num_frames=9)], FACTS)
+    unbounded = {key: FACTS[key] for key in ("scene", "num_frames")}
+    with pytest.raises(ValueError, match="trained on 'cooking'; name other runs"):
+        check_same_scene([spec(scene="cooking", num_frames=9)], unbounded)
+    # Same bounds: a renamed copy, of which other frames were used.
+    with pytest.raises(ValueError, match="frame options"):
+        check_same_scene([spec(scene="dance-copy", num_frames=9)], FACTS)
+
+
 @pytest.mark.parametrize(
     ("origin", "message"),
     [
