@@ -4,7 +4,6 @@ A stage's run folder is known beforehand (``<output>/<scene>/<method>/<name>``),
 first one left: finished stages are skipped, interrupted ones resumed. Imports no torch: planning is instant.
 """
 
-import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from typing import Literal
 
 from moegs_ns.experts.recipes import Recipe, load_recipe
 from moegs_ns.runs.checkpoint_files import CHECKPOINT_FOLDER, list_checkpoints
+from moegs_ns.runs.paths import absolute
 from moegs_ns.runs.record import read_run_record
 
 State = Literal["missing", "interrupted", "finished"]
@@ -50,7 +50,7 @@ class Scene:
     @property
     def name(self) -> str:
         """The folder nerfstudio 1.1.5 files the scene's runs under: the data folder's name without its suffix."""
-        return Path(os.path.normpath(self.data.expanduser().absolute())).stem
+        return absolute(self.data).stem
 
 
 @dataclass(frozen=True)
