@@ -4,11 +4,12 @@
     python benchmarks/run_suite.py mixed_demo --plan
 
 Resumable: finished runs are skipped, interrupted ones go on from their last checkpoint. Writes one JSON per run into
-benchmarks/results/<suite>; `python benchmarks/write_results.py` makes docs/results.md of them.
+benchmarks/results/<suite>; `python benchmarks/write_results.py` makes docs/results.md and docs/experts.md of them.
 """
 
 import json
 from dataclasses import dataclass, fields
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,7 +21,6 @@ from suites import (
     RESULTS,
     ROOT,
     Suite,
-    in_table_order,
     keep,
     read_suite,
     result_file,
@@ -30,6 +30,7 @@ from suites import (
 )
 from temporal_mean import temporal_mean_psnr
 
+from moegs_ns.cli.motion import expert_motion
 from moegs_ns.cli.objects import object_summary
 from moegs_ns.reporting.evaluation_files import read_result
 from moegs_ns.scene.dataparsers.n3v import N3VDataParserConfig
@@ -97,7 +98,7 @@ def main(arguments: Arguments) -> None:
     suite = read_suite(arguments.suite)
     plans = suite.plans(arguments.output_dir.absolute())
     if arguments.plan:
-        for stage in in_table_order(plans):
+        for stage in chain.from_iterable(plans):
             console.print(shown_with_state(stage), soft_wrap=True, markup=False, highlight=False)
         return
     for stages in plans:
@@ -107,7 +108,8 @@ def main(arguments: Arguments) -> None:
             notify=lambda stage, event: console.print(f"{event}: {run_key(stage.run)}", highlight=False),
         )
         for stage in stages:
-            file = store(suite, stage, arguments.results / suite.name)
+            moves = {"motion": expert_motion(read_result(stage.run))}
+            file = store(suite, stage, arguments.results / suite.name, moves)
             console.print(f"kept: {file}", soft_wrap=True, highlight=False)
     console.print("now: python benchmarks/write_results.py")
 

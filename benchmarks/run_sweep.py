@@ -19,8 +19,8 @@ import tyro
 from machine import describe_measurement
 from mixture_scores import score
 from rich.console import Console
-from suites import ROOT, SCHEMA_VERSION, keep, portable, run_key, shown_with_state, write_json
-from sweeps import SWEEP_RESULTS, Scoring, Sweep, read_sweep
+from suites import ROOT, SCHEMA_VERSION, SWEEP_RESULTS, keep, portable, run_key, shown_with_state, write_json
+from sweeps import Scoring, Sweep, read_sweep
 
 from moegs_ns.reporting.evaluation_files import RunResult
 from moegs_ns.runs.record import read_run_record

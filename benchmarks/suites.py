@@ -7,7 +7,6 @@ the run itself is gone, and free of this machine's folders.
 import json
 import os
 import tomllib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from moegs_ns.training.stages import Scene, Stage, plan
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
+SWEEP_RESULTS = RESULTS / "sweeps"
 SCHEMA_VERSION = 1
 _DEFAULT_DATA = ROOT.parent / "shared" / "data"
 _RECORD_KEYS = ("method", "expert", "seed", "device", "source", "versions", "model", "num_parameters")
@@ -57,9 +57,11 @@ class Suite:
         return Scene(find_data(self.data), self.parser, self.options, output_dir)
 
     def plans(self, output_dir: Path) -> list[list[Stage]]:
-        """The stages of every set and seed; sets share the runs of experts they have in common."""
+        """The stages of every seed. Experts that several sets have in common are one stage, before the first router
+        that mixes them."""
         scene = self.scene(output_dir)
-        return [plan(scene, experts, self.preset, seed) for experts in self.experts for seed in self.seeds]
+        sets = [[plan(scene, experts, self.preset, seed) for experts in self.experts] for seed in self.seeds]
+        return [list({stage.run: stage for stages in of_seed for stage in stages}.values()) for of_seed in sets]
 
 
 def data_dir() -> Path:
@@ -182,6 +184,10 @@ class StoredResult(RunResult):
         return [by_run.get(key, f"{key} was not kept") for key in keys]
 
 
+#: What was kept of a run: its file's content, and a result to build tables from.
+Kept = tuple[dict[str, Any], StoredResult]
+
+
 def write_json(file: Path, content: Any) -> None:
     """Write the file as a whole: readers see the old or the new one, never half of one."""
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -190,8 +196,8 @@ def write_json(file: Path, content: Any) -> None:
     scratch.replace(file)
 
 
-def read_results(folder: Path) -> list[tuple[dict[str, Any], StoredResult]]:
-    """Everything kept of a suite: the files' content and results to build tables from, ordered by run.
+def read_results(folder: Path) -> list[Kept]:
+    """Everything kept of a suite, ordered by run.
 
     Raises:
         ValueError: a file was written by another version.
@@ -210,6 +216,7 @@ def read_results(folder: Path) -> list[tuple[dict[str, Any], StoredResult]]:
     ]
 
 
-def in_table_order(stages: Sequence[Sequence[Stage]]) -> list[Stage]:
-    """All stages once, in the order they are planned."""
-    return list({stage.run: stage for group in stages for stage in group}.values())
+def read_suite_results(results: Path) -> dict[str, list[Kept]]:
+    """Everything kept of all suites, by their folders' names; sweeps are no suites."""
+    folders = [folder for folder in sorted(results.iterdir()) if folder.is_dir() and folder.name != SWEEP_RESULTS.name]
+    return {folder.name: kept for folder in folders if (kept := read_results(folder))}

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from suites import RESULTS, find_data
+from suites import find_data
 
 from moegs_ns.paths import resource_dir
 from moegs_ns.training.stages import Scene, Stage, plan
 
-SWEEP_RESULTS = RESULTS / "sweeps"
 _VAL_CAMS = "--val-cams"
 
 

@@ -1,4 +1,4 @@
-"""The score a model without motion cannot beat: a held-out camera's own average over time against each of its frames.
+"""About what a model without motion can score: a held-out camera's own average over time against each of its frames.
 
     python benchmarks/temporal_mean.py examples/mixed ../shared/data/basketball --downscale 1 2
 

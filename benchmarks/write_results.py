@@ -1,5 +1,5 @@
-"""Write docs/results.md from what benchmarks/run_suite.py, equal_budget.py and run_sweep.py kept; nothing in that page
-is typed by hand.
+"""Write docs/results.md and docs/experts.md from what benchmarks/run_suite.py, equal_budget.py and run_sweep.py kept;
+no number in these pages is typed by hand.
 
     python benchmarks/write_results.py
 """
@@ -10,26 +10,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import experts_page
 import tyro
 from machine import machine_sentence
+from page_parts import label_of, temporal_mean_of, with_temporal_mean
 from rich.console import Console
-from suites import RESULTS, ROOT, StoredResult, read_results
+from suites import RESULTS, ROOT, SWEEP_RESULTS, Kept, StoredResult, read_suite_results
 from sweep_section import read_sweep_results, sweep_section
-from sweeps import SWEEP_RESULTS
 
 from moegs_ns.cli.objects import row_labels
+from moegs_ns.reporting.appearance import appearance_table
 from moegs_ns.reporting.object_psnr import object_table
-from moegs_ns.reporting.rows import MIXTURE, mixture_rows, single_row
+from moegs_ns.reporting.rows import mixture_rows, single_row
 from moegs_ns.reporting.tables import Table, build_tables, mean_and_deviation, seeds_of
 
 PAGE = ROOT / "docs" / "results.md"
-TEMPORAL_MEAN = "temporal mean"
 _HEAD = """# Results
 
 Written by [benchmarks/write_results.py](../benchmarks/write_results.py) from the JSON files in
 [benchmarks/results](../benchmarks/results), which `python benchmarks/run_suite.py SUITE` makes; do not edit. The test
 camera is rendered by `ns-eval` once per run, after training. *Temporal mean* is the average over time of the test
-camera's own frames: the score no model without motion can beat.
+camera's own frames: about what a model without motion can score. Seconds depend on what else a machine does: compare
+them within a suite only; those here were taken with two processes of one thread each side by side.
 """
 _SWEEPS_HEAD = """## Choices made on val cameras
 
@@ -40,44 +42,22 @@ cameras and scores on them.
 
 @dataclass
 class Arguments:
-    """Write docs/results.md."""
+    """Write docs/results.md and docs/experts.md."""
 
     results: Path = RESULTS
     """Folder with one folder of JSON files per suite, and one of sweeps."""
     output: Path = PAGE
-    """Page to write."""
+    """Page of the results; that of the experts, experts.md, is written beside it."""
 
 
-def with_temporal_mean(table: Table, psnr: float, labelled: Sequence[tuple[str, StoredResult]]) -> Table:
-    """The table with the temporal mean as its first row, and how far above it the runs of each label are."""
-    row = [TEMPORAL_MEAN, *(f"{psnr:.2f}" if name == "PSNR" else "-" for name in table.header[1:])]
-    leads: dict[str, list[float]] = {}
-    for label, result in labelled:
-        leads.setdefault(label, []).append(result.scores["psnr"] - psnr)
-    said = ", ".join(f"{label} {mean_and_deviation(values, '+.2f')} dB" for label, values in leads.items())
-    return dataclasses.replace(
-        table,
-        rows=[row, *table.rows],
-        notes=[f"Against the temporal mean: {said}.", *table.notes],
-        emphasised=tuple(number + 1 for number in table.emphasised),
-    )
-
-
-def label_of(one: dict[str, Any], result: StoredResult) -> str:
-    """What a kept run is called: an equal-budget expert must not pass for the one that is mixed."""
-    if "equal_budget" in one:
-        return f"{result.expert} ({single_row(result).detail})"
-    return MIXTURE if result.expert_names else result.expert
-
-
-def rival_notes(kept: Sequence[tuple[dict[str, Any], StoredResult]]) -> list[str]:
+def rival_notes(kept: Sequence[Kept]) -> list[str]:
     """How the equal-budget experts came about, what they really got, and how the mixture compares; one note each."""
     by_run = {one["run"]: result for one, result in kept}
     groups: dict[str, list[tuple[dict[str, Any], StoredResult, StoredResult]]] = {}
     for one, rival in kept:
         budget = one.get("equal_budget")
         if budget is not None and budget["rival_of"] in by_run:
-            groups.setdefault(label_of(one, rival), []).append((budget, rival, by_run[budget["rival_of"]]))
+            groups.setdefault(label_of((one, rival)), []).append((budget, rival, by_run[budget["rival_of"]]))
     return [_rival_note(label, group) for label, group in groups.items()]
 
 
@@ -104,40 +84,76 @@ def _rival_note(label: str, group: Sequence[tuple[dict[str, Any], StoredResult, 
     )
 
 
-def object_tables(kept: Sequence[tuple[dict[str, Any], StoredResult]]) -> list[Table]:
-    """PSNR per object of every set of experts that was mixed, and of every rival, where the scene has masks."""
-    groups: dict[tuple[str, ...], list[tuple[dict[str, Any], StoredResult]]] = {}
+def object_tables(kept: Sequence[Kept]) -> list[Table]:
+    """PSNR per object, and how what comes and goes is shown, of every set of experts that was mixed and of every
+    expert alone, where the scene has masks."""
+    groups: dict[tuple[str, ...], list[Kept]] = {}
     for one, result in kept:
         if one.get("objects"):
-            groups.setdefault((label_of(one, result), *result.expert_names), []).append((one, result))
+            groups.setdefault((label_of((one, result)), *result.expert_names), []).append((one, result))
     tables = []
     for (label, *experts), group in groups.items():
-        results = [result for _, result in group]
-        title = f"{results[0].scene}: PSNR per object, {' + '.join(experts) or label}{seeds_of(results)}"
+        results, summaries = [result for _, result in group], [one["objects"] for one, _ in group]
+        scene, who = results[0].scene, f"{' + '.join(experts) or label}{seeds_of(results)}"
         labels = row_labels(results[0]) if experts else {"rgb": label}
-        tables.append(object_table(title, [one["objects"] for one, _ in group], labels))
+        tables.append(object_table(f"{scene}: PSNR per object, {who}", summaries, labels))
+        found = [summary.get("appearing", {}) for summary in summaries]
+        for name in found[0] if all(found) else ():
+            rows = {
+                text: [(one[name], row) for one in found]
+                for row, text in labels.items()
+                if all(row in one[name]["rows"] for one in found)
+            }
+            tables.append(appearance_table(f"{scene}: {name} comes and goes, {who}", rows))
     return tables
 
 
-def suite_section(kept: Sequence[tuple[dict[str, Any], StoredResult]]) -> str:
-    """One suite: what it is, its tables, its commands and its machines."""
-    files = [one for one, _ in kept]
+def table_groups(kept: Sequence[Kept]) -> list[list[Kept]]:
+    """What stands in one table: the mixtures of one set of experts and their rivals; then the experts of no mixture."""
     # A run that a kept mixture mixes has its row in the mixture's table.
     mixed = {sibling.folder for _, result in kept for sibling in result.experts() if not isinstance(sibling, str)}
-    shown = [result for _, result in kept if result.folder not in mixed]
-    means = {round(one["temporal_mean"]["psnr"], 6) for one in files if one["temporal_mean"]}
-    notes = rival_notes(kept)
-    tables = [dataclasses.replace(table, notes=[*notes, *table.notes]) for table in build_tables(shown)]
-    if len(means) == 1:
-        labelled = [(label_of(one, result), result) for one, result in kept]
-        tables = [with_temporal_mean(table, next(iter(means)), labelled) for table in tables]
-    tables += object_tables([(one, result) for one, result in kept if result.folder not in mixed])
+    sets: dict[tuple[str, ...], list[Kept]] = {}
+    for one, result in kept:
+        if result.expert_names:
+            sets.setdefault(tuple(result.expert_names), []).append((one, result))
+    set_of = {one["run"]: names for names, group in sets.items() for one, _ in group}
+    alone = []
+    for one, result in kept:
+        if result.expert_names or result.folder in mixed:
+            continue
+        rival_of = one.get("equal_budget", {}).get("rival_of")
+        (sets[set_of[rival_of]] if rival_of in set_of else alone).append((one, result))
+    return [*sets.values(), *([alone] if alone else [])]
+
+
+def group_tables(group: Sequence[Kept], kept: Sequence[Kept]) -> list[Table]:
+    """The tables of a group out of everything ``kept`` of its suite."""
+    notes = rival_notes(group)
+    tables = [
+        dataclasses.replace(table, notes=[*notes, *table.notes])
+        for table in build_tables([result for _, result in group])
+    ]
+    experts = {sibling.folder for _, result in group for sibling in result.experts() if not isinstance(sibling, str)}
+    shown = [(one, result) for one, result in kept if result.folder in experts] + [*group]
+    mean = temporal_mean_of(shown)
+    if mean is None:
+        return tables
+    labelled = [(label_of(one), one[1]) for one in shown]
+    return [with_temporal_mean(table, mean, labelled) for table in tables]
+
+
+def suite_section(kept: Sequence[Kept]) -> str:
+    """One suite: what it is, its tables, its commands and its machines."""
+    files = [one for one, _ in kept]
+    groups = table_groups(kept)
+    tables = [table for group in groups for table in group_tables(group, kept)]
+    tables += object_tables([one for group in groups for one in group])
     commands = "\n".join(f"{one['command']}  # seed {one['record']['seed']}" for one in files)
     machines = dict.fromkeys(
         machine_sentence({**one["measurement"], "source": one["record"]["source"]}) for one in files
     )
     suite = files[0]["suite"]
-    scripts = ["run_suite.py", *(["equal_budget.py"] if notes else [])]
+    scripts = ["run_suite.py", *(["equal_budget.py"] if any("equal_budget" in one for one in files) else [])]
     again = " and ".join(f"`python benchmarks/{script} {suite['name']}`" for script in scripts)
     return "\n".join(
         [
@@ -146,7 +162,7 @@ def suite_section(kept: Sequence[tuple[dict[str, Any], StoredResult]]) -> str:
             suite["description"],
             "",
             *(table.markdown() for table in tables),
-            f"Again: {again}, which {'run' if notes else 'runs'}",
+            f"Again: {again}, which {'run' if len(scripts) > 1 else 'runs'}",
             "",
             "```bash",
             commands,
@@ -161,21 +177,21 @@ def suite_section(kept: Sequence[tuple[dict[str, Any], StoredResult]]) -> str:
 def page(results: Path) -> str:
     """The whole page."""
     sweeps = results / SWEEP_RESULTS.name
-    sections = [
-        suite_section(kept)
-        for folder in sorted(results.iterdir())
-        if folder.is_dir() and folder != sweeps and (kept := read_results(folder))
-    ]
+    sections = [suite_section(kept) for kept in read_suite_results(results).values()]
     compared = [sweep_section(content) for content in read_sweep_results(sweeps)]
     chosen = [_SWEEPS_HEAD, *compared] if compared else []
     return "\n".join([_HEAD, *(sections or ["No suite has been run yet.\n"]), *chosen])
 
 
 def main(arguments: Arguments) -> None:
-    text = page(arguments.results)
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(text, "utf8")
-    Console().print(f"wrote {arguments.output}", soft_wrap=True, highlight=False)
+    pages = {
+        arguments.output: page(arguments.results),
+        arguments.output.with_name(experts_page.PAGE.name): experts_page.page(arguments.results),
+    }
+    for file, text in pages.items():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, "utf8")
+        Console().print(f"wrote {file}", soft_wrap=True, highlight=False)
 
 
 if __name__ == "__main__":

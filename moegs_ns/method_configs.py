@@ -17,6 +17,8 @@ from moegs_ns.training.trainer import default_trainer_config
 
 compat.apply()
 
+_OPTIMIZERS: dict[str, type[AdamConfig] | type[RAdamConfig]] = {"adam": AdamConfig, "radam": RAdamConfig}
+
 
 def _optimizer_groups(recipe: Recipe, optimizer: type[AdamConfig] | type[RAdamConfig]) -> dict[str, dict[str, Any]]:
     """nerfstudio's optimizer groups with a recipe's numbers."""
@@ -59,7 +61,7 @@ def expert_method(name: str, recipe: Recipe | None = None) -> MethodSpecificatio
     """The method ``moegs-<name>`` that trains one expert with its paper's recipe, or with another one."""
     family = EXPERTS[name]
     recipe = recipe or family.recipe
-    return _method(name, recipe, family.config(**recipe.model), AdamConfig, family.description)
+    return _method(name, recipe, family.config(**recipe.model), _OPTIMIZERS[family.optimizer], family.description)
 
 
 def router_method() -> MethodSpecification:
@@ -72,4 +74,5 @@ def router_method() -> MethodSpecification:
 moegs_stg = expert_method("stg")
 moegs_4dgaussians = expert_method("4dgaussians")
 moegs_ed3dgs = expert_method("ed3dgs")
+moegs_ex4dgs = expert_method("ex4dgs")
 moegs_router = router_method()

@@ -5,10 +5,10 @@ import pytest
 import torch
 from scipy.ndimage import correlate1d
 
-from moegs_ns.losses import photometric_loss, ssim
+from moegs_ns.losses import photometric_loss, ssim, ssim_map
 
 
-def reference_ssim(x: np.ndarray, y: np.ndarray) -> float:
+def reference_ssim(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Wang et al. 2004 with zero padding, written with scipy instead of convolutions of torch."""
     offsets = np.arange(11) - 5
     window = np.exp(-(offsets**2) / (2 * 1.5**2))
@@ -22,7 +22,7 @@ def reference_ssim(x: np.ndarray, y: np.ndarray) -> float:
     mx, my = blur(x), blur(y)
     vx, vy, cov = blur(x * x) - mx**2, blur(y * y) - my**2, blur(x * y) - mx * my
     c1, c2 = 0.01**2, 0.03**2
-    return float((((2 * mx * my + c1) * (2 * cov + c2)) / ((mx**2 + my**2 + c1) * (vx + vy + c2))).mean())
+    return ((2 * mx * my + c1) * (2 * cov + c2)) / ((mx**2 + my**2 + c1) * (vx + vy + c2))
 
 
 @pytest.mark.parametrize("shape", [(24, 31, 3), (11, 40, 1), (5, 7, 3)])
@@ -30,7 +30,9 @@ def test_ssim_equals_direct_evaluation(shape: tuple[int, int, int]) -> None:
     rng = np.random.default_rng(0)
     x = rng.random(shape)
     y = np.clip(x + 0.2 * rng.standard_normal(shape), 0, 1)
-    assert float(ssim(torch.tensor(x), torch.tensor(y))) == pytest.approx(reference_ssim(x, y), abs=1e-12)
+    expected = reference_ssim(x, y)
+    np.testing.assert_allclose(ssim_map(torch.tensor(x), torch.tensor(y)).numpy(), expected, atol=1e-12)
+    assert float(ssim(torch.tensor(x), torch.tensor(y))) == pytest.approx(expected.mean(), abs=1e-12)
 
 
 def test_ssim_gradient_equals_finite_differences() -> None:

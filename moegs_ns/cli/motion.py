@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import tyro
 
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from moegs_ns.experts.base import ExpertModel
+    from moegs_ns.reporting.evaluation_files import RunResult
     from moegs_ns.reporting.motion import Motion
     from moegs_ns.training.load_run import LoadedRun, View
 
@@ -37,14 +38,8 @@ class ReportMotion:
         """
         from moegs_ns.cli.console import make_console
         from moegs_ns.exporting.panels import as_uint8, row_of_panels, save_picture
-        from moegs_ns.reporting.motion import (
-            STEPS,
-            motion_statistics,
-            read_tracks,
-            statistics_table,
-            track_error,
-            track_table,
-        )  # fmt: skip
+        from moegs_ns.reporting.motion import motion_statistics, read_tracks, track_errors
+        from moegs_ns.reporting.motion_tables import statistics_table, track_table
         from moegs_ns.training.load_run import load_run
 
         console = make_console()
@@ -52,17 +47,10 @@ class ReportMotion:
         experts = _experts_of(run)
         motions = {name: _motion_of(expert, run) for name, expert in experts.items()}
         title = f"{run.record['scene']['scene']}: motion of {self.run_folder.name}"
-        tables = [statistics_table(title, {name: motion_statistics(one) for name, one in motions.items()})]
-        tracks = read_tracks(Path(run.record["scene"]["data"]))
-        if tracks is not None and all(
-            len(one) == len(next(iter(motions.values())).positions) for one in tracks.values()
-        ):
-            errors = {
-                name: {
-                    (item, step): track_error(motion, points, step) for item, points in tracks.items() for step in STEPS
-                }
-                for name, motion in motions.items()
-            }
+        tables = [statistics_table(title, {name: [motion_statistics(one)] for name, one in motions.items()})]
+        tracks = read_tracks(Path(run.record["scene"]["data"])) or {}
+        errors = {name: [track_errors(motion, tracks)] for name, motion in motions.items()}
+        if all(own for (own,) in errors.values()):
             tables.append(track_table(f"{run.record['scene']['scene']}: 3D end-point error", errors))
         for table in tables:
             console.print(table.terminal())
@@ -87,6 +75,19 @@ class ReportMotion:
         lengths = np.where(shown[1:] & shown[:-1], steps, 0.0).sum(axis=0)
         chosen = choose_trajectories(np.where(lengths > 1.0, lengths, 0.0), self.count)  # a pixel is no motion
         return draw_trajectories(picture, pixels[:, chosen], shown[:, chosen])
+
+
+def expert_motion(result: "RunResult") -> dict[str, Any] | None:
+    """What :func:`moegs_ns.reporting.motion.motion_summary` says of an expert's run; None for mixtures, whose experts
+    move as they do in their own runs."""
+    from moegs_ns.reporting.motion import motion_summary, read_tracks
+    from moegs_ns.training.load_run import load_run
+
+    if result.expert_names:
+        return None
+    run = load_run(result.folder)
+    (expert,) = _experts_of(run).values()
+    return motion_summary(_motion_of(expert, run), read_tracks(Path(run.record["scene"]["data"])))
 
 
 def _experts_of(run: "LoadedRun") -> dict[str, "ExpertModel"]:

@@ -29,7 +29,8 @@ class Report:
     output: Path | None = None
     """Write the tables into this file instead."""
     objects: bool = False
-    """Also PSNR per object, for scenes with object masks; renders the test cameras the first time."""
+    """Also PSNR per object, and whether what comes and goes is there in time, for scenes with object masks; renders the
+    test cameras the first time."""
 
     def run(self) -> None:
         """Read, compare, print.
@@ -61,8 +62,10 @@ class Report:
 
 
 def object_tables(results: Sequence["RunResult"], console: "Console") -> list["Table"]:
-    """A table of PSNR per object for every run whose scene has masks; a line for the others."""
+    """Tables of PSNR per object, and of every object that comes or goes, for every run whose scene has masks; a line
+    for the others."""
     from moegs_ns.cli.objects import object_summary, row_labels
+    from moegs_ns.reporting.appearance import appearance_table
     from moegs_ns.reporting.object_psnr import object_table
 
     tables = []
@@ -73,6 +76,9 @@ def object_tables(results: Sequence["RunResult"], console: "Console") -> list["T
             continue
         title = f"{result.scene}: PSNR per object, {result.folder.name}"
         tables.append(object_table(title, [summary], row_labels(result)))
+        for name, found in summary["appearing"].items():
+            rows = {label: [(found, row)] for row, label in row_labels(result).items() if row in found["rows"]}
+            tables.append(appearance_table(f"{result.scene}: {name} comes and goes, {result.folder.name}", rows))
     return tables
 
 

@@ -42,7 +42,7 @@ class Train:
     """CUDA devices to train on, such as: 0 1; independent experts are handed out to them. `cpu` for none. Default: all
     there are."""
     objects: bool = False
-    """Also report PSNR per object, where the scene has object masks."""
+    """Also report scores per object, where the scene has object masks."""
     render: bool = False
     """Also write a video of the test camera beside the experts' and a picture of the gates."""
     plan: bool = False
@@ -113,6 +113,11 @@ class Train:
 
 
 def _show_plan(stages: list["Stage"], console: "Console") -> None:
+    """Print the command lines and how far each run is.
+
+    Raises:
+        ValueError, FileNotFoundError: runs that are there do not belong to this plan.
+    """
     console.print("Equivalent command lines:", style="bold")
     for stage in stages:
         state = stage.state()
@@ -123,6 +128,10 @@ def _show_plan(stages: list["Stage"], console: "Console") -> None:
             + (f" after {stage.steps_done()} of {stage.steps} steps" if state == "interrupted" else "")
         )
         console.print(f"  {stage.shown()}{note}", soft_wrap=True, highlight=False, markup=False)
+    # Behind the plan, so that a refusal is the last thing said; what training will refuse, --plan refuses too.
+    for stage in stages:
+        for warning in stage.check_made_alike():
+            console.print(f"warning: {warning}", style="yellow", soft_wrap=True, highlight=False, markup=False)
 
 
 def _devices(wanted: tuple[str, ...]) -> tuple[str | None, ...]:

@@ -4,7 +4,6 @@ An expert family adds its parameters (:meth:`ExpertModel.initial_tensors`), its 
 and its density rules (:meth:`ExpertModel.control_density`); rendering, loss, step bookkeeping and loading live here.
 """
 
-import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,14 +17,14 @@ from nerfstudio.models.base_model import Model, ModelConfig
 from torch import Tensor
 from torch.nn import Parameter
 
-from moegs_ns.experts.frustum import put_rows
 from moegs_ns.experts.seeds import SeedCloud, seed_cloud, thin_out
+from moegs_ns.experts.view_statistics import RenderedView, accumulate_views
 from moegs_ns.experts.views import camera_index, camera_time, ground_truth_image, image_psnr
 from moegs_ns.losses import photometric_loss
 from moegs_ns.splats.camera import camera_position, viewmat_from_camera_to_world
 from moegs_ns.splats.gaussian_set import GaussianSet
 from moegs_ns.splats.projection import ProjectionSettings
-from moegs_ns.splats.rasterize import Rasterized, rasterize, resolve_backend
+from moegs_ns.splats.rasterize import rasterize, resolve_backend
 from moegs_ns.splats.rays import ray_image
 from moegs_ns.splats.sh import evaluate_sh
 from moegs_ns.splats.splats import Splats
@@ -33,8 +32,7 @@ from moegs_ns.splats.splats import Splats
 #: What an expert reads of the data parser's metadata besides the seed points; enough to build it again without data.
 SCENE_FACTS = ("num_frames", "camera_extent", "near", "far", "camera_names")
 # Share of the scene's near bound. What is closer to a training camera is hidden from the others or looks like what is
-# behind it, is therefore never put right, and hangs like fog before the held-out camera beside it: on the real scene a
-# margin of 0.2 cost single runs up to 5 dB on such a camera.
+# behind it, is therefore never put right, and hangs like fog before the held-out camera beside it.
 _NEAR_MARGIN = 0.8
 _FAR_MARGIN = 10.0
 
@@ -104,18 +102,18 @@ class ExpertModel(Model):
         frame."""
 
     def splats_seen(self, time: float, cameras: Sequence[Cameras]) -> tuple[Splats, Tensor | None]:
-        """The Gaussians at ``time`` that ``cameras`` may see, for training.
-
-        A family whose Gaussians cost much each leaves out what no camera sees; by default all are there.
-
-        Args:
-            time: in [0,1].
-            cameras: those of the step that show this time; none where they are not known.
-
-        Returns:
-            The Gaussians, and their positions ``[n]`` among the expert's; None for all.
-        """
+        """For training: the Gaussians at ``time`` that ``cameras`` may see (those of the step that show this time; none
+        where they are not known), and their positions ``[n]`` among the expert's, None for all. A family whose
+        Gaussians cost much each leaves out what no camera sees; by default all are there."""
         return self.splats_at(time), None
+
+    def usable_seeds(self, seeds: SeedCloud) -> SeedCloud:
+        """The seed points a family can start from, before too large a cloud is thinned out; by default all."""
+        return seeds
+
+    def make_gaussians(self, seeds: SeedCloud) -> Any:
+        """The Gaussians; a family with several sets of them returns `GaussianParts` instead of one set."""
+        return GaussianSet(self.initial_tensors(seeds))
 
     def control_density(self, iteration: int, optimizers: Optimizers) -> None:
         """Clone, split, prune or reset after optimizer step ``iteration`` (counted from 1, as papers do)."""
@@ -135,17 +133,15 @@ class ExpertModel(Model):
             raise ValueError(
                 f"expected --pipeline.model.max-scale above 0, found {self.config.max_scale}; leave it out for no limit"
             )
-        seeds = seed_cloud(self.seed_points, self.metadata)
-        if self.config.max_seeds is not None:
-            seeds = thin_out(seeds, self.config.max_seeds)
-        self.gaussians = GaussianSet(self.initial_tensors(seeds))
+        seeds = self.usable_seeds(seed_cloud(self.seed_points, self.metadata))
+        self.gaussians: GaussianSet = self.make_gaussians(thin_out(seeds, self.config.max_seeds))
         # The number of finished optimizer steps travels in the checkpoint: a frozen or reloaded expert renders at the
         # step it was saved at (spherical harmonics degree, and whatever else a family schedules).
         self.register_buffer("training_step", torch.zeros((), dtype=torch.int64))
         if self.config.camera_gains:
             names = self.camera_names("gains per camera", "--pipeline.model.camera-gains False")
             self.camera_log_gains = Parameter(torch.zeros(len(names), 3))
-        self._views: list[tuple[Rasterized, int, int, Tensor | None]] = []
+        self._views: list[RenderedView] = []
         self._step_splats: dict[float, tuple[Splats, Tensor | None]] | None = None  # by time, within a training step
         self._expected: Sequence[Cameras] = ()
         self.total_steps: int | None = None  # of the training run; None outside one
@@ -238,31 +234,14 @@ class ExpertModel(Model):
         self._collect_statistics()
         self.control_density(iteration, optimizers)
         if self.config.max_scale is not None:
-            self.gaussians.params["scales"].clamp_(max=math.log(self.config.max_scale * self.camera_extent))
+            self.gaussians.cap_scale(self.config.max_scale * self.camera_extent)
         self.training_step.fill_(iteration)
         # Density control replaces Parameters; nerfstudio keeps a second list of them (for gradient clipping).
-        for name, parameter in self.gaussians.params.items():
-            optimizers.parameters[name] = [parameter]
+        optimizers.parameters.update({name: [parameter] for name, parameter in self.gaussians.params.items()})
 
     def _collect_statistics(self) -> None:
-        count = len(self.gaussians)
-        views = [
-            (put_rows(view.means2d.grad, rows, count), put_rows(view.visible, rows, count), width, height)
-            for view, width, height, rows in self._views
-            if view.means2d.grad is not None
-        ]
+        accumulate_views(self.gaussians, self._views, self.config.densify_views)
         self._views.clear()
-        if not views:
-            return
-        if self.config.densify_views == "sum":
-            # Gradients of the step's loss, a mean over its views, so their sum is about one view's own gradient.
-            gradient = torch.stack([gradient for gradient, _, _, _ in views]).sum(dim=0)
-            visible = torch.stack([visible for _, visible, _, _ in views]).any(dim=0)
-            self.gaussians.accumulate_gradients(gradient, visible, *views[0][2:])
-            return
-        for gradient, visible, width, height in views if self.config.densify_views == "all" else views[-1:]:
-            # The papers' thresholds are for the gradient of a view's own loss; the step's loss is a mean over views.
-            self.gaussians.accumulate_gradients(gradient * len(views), visible, width, height)
 
     # -- rendering -------------------------------------------------------------------------------------------------
 
@@ -362,7 +341,7 @@ class ExpertModel(Model):
         )
         if self.training and view.means2d.requires_grad:
             view.means2d.retain_grad()
-            self._views.append((view, width, height, rows))
+            self._views.append(RenderedView(view, width, height, rows))
         rgb = self.decode(view.images[0], lambda: ray_image(viewmat, intrinsics, width, height))
         if self.training and self.config.camera_gains:
             rgb = rgb * self.camera_gain(camera)

@@ -36,7 +36,7 @@ def canonical_cloud(seeds: SeedCloud, config: CanonicalModelConfig) -> SeedCloud
     if config.canonical_seeds == "first" and seeds.timed.any():
         first = seeds.times[seeds.timed].min()
         seeds = seeds.subset(~seeds.timed | (seeds.times == first))
-    return seeds if config.max_gaussians is None else thin_out(seeds, config.max_gaussians)
+    return thin_out(seeds, config.max_gaussians)
 
 
 def canonical_tensors(seeds: SeedCloud, sh_degree: int, largest_log_scale: float | None = None) -> dict[str, Tensor]:

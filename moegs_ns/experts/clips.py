@@ -116,6 +116,9 @@ class ClippedModel(ExpertModel):
             clips, own = self.clips.locate(times.nan_to_num(0.0))
             kept = ~timed | (clips == clip)
             metadata["points3D_time"] = torch.where(timed, own, torch.nan)[kept][:, None]
+            if "points3D_duration" in metadata:
+                longer = self.num_frames / metadata["num_frames"]
+                metadata["points3D_duration"] = (longer * metadata["points3D_duration"][kept]).clamp_max(1.0)
             seed_points = (seed_points[0][kept], seed_points[1][kept])
         return {"seed_points": seed_points, "metadata": metadata}
 

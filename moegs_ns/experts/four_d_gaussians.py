@@ -5,8 +5,9 @@ Training has two stages in one run. In the *coarse* stage the Gaussians are stat
 opacity, unnormalised quaternion, SH coefficients). Gradients of the field reach the canonical positions.
 
 Deviations from the released code, each without effect on what can be expressed: time spans all rows of the temporal
-planes (see :class:`~moegs_ns.experts.fields.hexplane.HexPlane`), and seeds beyond ``max_seeds`` are thinned out at
-random instead of on a voxel grid whose size is in one benchmark's world units.
+planes (see :class:`~moegs_ns.experts.fields.hexplane.HexPlane`), seeds beyond ``max_seeds`` are thinned out at random
+instead of on a voxel grid whose size is in one benchmark's world units, and, as all experts here, nothing is drawn
+before four fifths of the scene's near bound and colour does not move Gaussians through the viewing direction.
 """
 
 from collections.abc import Collection, Sequence

@@ -32,9 +32,16 @@ MOMENTS = (
     "fine_growth_steps",
     "periodic_ssim_start",
     "error_sampling_start",
+    "window_interval",
+    "extract_start",
+    "extract_delay",
+    "error_extract_interval",
+    "error_prune_start",
+    "unseen_prune_start",
+    "widen_stop",
 )
 #: Steps between two events of a kind, which give each what it needs: gradients to collect, time to recover.
-INTERVALS = ("densify_interval", "opacity_reset_interval", "min_z_interval", "guided_interval")
+INTERVALS = ("densify_interval", "opacity_reset_interval", "min_z_interval", "guided_interval", "widen_interval")
 #: How many of such events there are in all.
 ROUNDS = ("densify_rounds",)
 #: Together, which share of the steps is special: so many in every so many, or every so-manieth.
@@ -44,6 +51,7 @@ SHARES = (
     "hold_interval",
     "hold_steps",
     "smoothness_interval",
+    "error_prune_rounds",
 )
 
 

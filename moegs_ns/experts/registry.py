@@ -2,10 +2,11 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from moegs_ns.experts.base import ExpertModelConfig
 from moegs_ns.experts.ed3dgs import ED3DGSModelConfig
+from moegs_ns.experts.ex4dgs import Ex4DGSModelConfig
 from moegs_ns.experts.four_d_gaussians import FourDGaussiansModelConfig
 from moegs_ns.experts.recipes import Recipe, load_recipe
 from moegs_ns.experts.stg import STGModelConfig
@@ -19,11 +20,13 @@ class ExpertFamily:
         name: short name; the method is ``moegs-<name>``, the recipe ``configs/recipes/<name>.toml``.
         config: its model config class.
         description: one line for ``ns-train --help``.
+        optimizer: what its paper trains with.
     """
 
     name: str
     config: type[ExpertModelConfig]
     description: str
+    optimizer: Literal["adam", "radam"] = "adam"
 
     @property
     def recipe(self) -> Recipe:
@@ -71,6 +74,12 @@ EXPERTS: dict[str, ExpertFamily] = {
             name="ed3dgs",
             config=ED3DGSModelConfig,
             description="E-D3DGS, canonical Gaussians deformed by per-Gaussian embeddings (Bae, Kim et al., ECCV 2024)",
+        ),
+        ExpertFamily(
+            name="ex4dgs",
+            config=Ex4DGSModelConfig,
+            description="Ex4DGS, static Gaussians and dynamic ones with keyframes (Lee et al., NeurIPS 2024)",
+            optimizer="radam",
         ),
     )
 }

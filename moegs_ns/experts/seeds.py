@@ -1,6 +1,6 @@
 """Seed points an expert starts from: positions, colours and, where known, the time each was seen."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,11 +18,13 @@ class SeedCloud:
         colors: ``[M,3]`` float in [0,1].
         times: ``[M]`` float in [0,1] (first to last frame of the clip); NaN where the time is not known, as for a
             cloud triangulated from a single frame.
+        durations: ``[M]`` float in (0,1]: for what share of the clip something moves at the place; NaN where not known.
     """
 
     points: Tensor
     colors: Tensor
     times: Tensor
+    durations: Tensor
 
     def __len__(self) -> int:
         return self.points.shape[0]
@@ -34,7 +36,7 @@ class SeedCloud:
 
     def subset(self, index: Tensor) -> "SeedCloud":
         """The points at ``index`` (positions or a mask)."""
-        return SeedCloud(self.points[index], self.colors[index], self.times[index])
+        return SeedCloud(self.points[index], self.colors[index], self.times[index], self.durations[index])
 
 
 def seed_cloud(seed_points: tuple[Tensor, Tensor] | None, metadata: dict[str, Any]) -> SeedCloud:
@@ -49,17 +51,19 @@ def seed_cloud(seed_points: tuple[Tensor, Tensor] | None, metadata: dict[str, An
             "the data folder or name one with --point-cloud"
         )
     xyz, rgb = seed_points
-    times = metadata.get("points3D_time")
     unknown = torch.full((len(xyz),), torch.nan)
-    return SeedCloud(xyz.float(), rgb.float() / 255, unknown if times is None else times.float().reshape(-1))
+    times, durations = (
+        metadata.get(name, unknown).float().reshape(-1) for name in ("points3D_time", "points3D_duration")
+    )
+    return SeedCloud(xyz.float(), rgb.float() / 255, times, durations)
 
 
-def thin_out(cloud: SeedCloud, limit: int, seed: int = 0) -> SeedCloud:
-    """At most ``limit`` points, chosen at random with a generator of its own (the global one is left alone).
+def thin_out(cloud: SeedCloud, limit: int | None, seed: int = 0) -> SeedCloud:
+    """At most ``limit`` points (None = all), chosen at random, without the global generator.
 
     Where some points have a time and others none, those without go first: the others are what moves, and few.
     """
-    if len(cloud) <= limit:
+    if limit is None or len(cloud) <= limit:
         return cloud
     spared = cloud.timed if not cloud.timed.all() and int(cloud.timed.sum()) <= limit else torch.zeros_like(cloud.timed)
     index = torch.arange(len(cloud))
@@ -101,7 +105,7 @@ def spread_over_time(cloud: SeedCloud, copies: int) -> tuple[SeedCloud, Tensor]:
     source = torch.cat([untimed.repeat(copies), timed])
     centers = ((torch.arange(copies, dtype=torch.float32) + 0.5) / copies).repeat_interleave(len(untimed))
     spread = cloud.subset(source)
-    return SeedCloud(spread.points, spread.colors, torch.cat([centers, cloud.times[timed]])), source
+    return replace(spread, times=torch.cat([centers, cloud.times[timed]])), source
 
 
 def thin_out_later_times(cloud: SeedCloud, share: float) -> SeedCloud:

@@ -13,7 +13,7 @@ time.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
@@ -58,7 +58,10 @@ class STGModelConfig(DensifyingModelConfig):
     initial_log_time_scale: float = 0.0
     """Log of the initial temporal width, as a share of the clip; 0 = a Gaussian lives through the whole clip."""
     moving_log_time_scale: float = -3.0
-    """The same for seeds on moving things: points with a time in a cloud that also has points without."""
+    """Initial log temporal width of seeds with a time, in a cloud that also holds seeds without; the least one where it
+    is known for how long something moves at a seed's place."""
+    moving_width: float = 0.7
+    """Where that is known, the initial temporal width as a share of it."""
     densify_rounds: int = 12
     """Number of rounds that clone and split; later rounds only prune."""
     densify_stop: int = 9000
@@ -147,7 +150,9 @@ class STGModel(ExpertModel):
         cloud, source = spread_over_time(seeds, config.seed_copies)
         # Beside points that are always there, those with a time are what moves: they live around their time only.
         moving = seeds.timed[source] & ~seeds.timed.all()
-        log_time_scales = torch.where(moving, config.moving_log_time_scale, config.initial_log_time_scale)
+        own = torch.log(config.moving_width * seeds.durations[source])
+        own = own.clamp_min(config.moving_log_time_scale).nan_to_num(config.moving_log_time_scale)
+        log_time_scales = torch.where(moving, own, config.initial_log_time_scale)
         spacing = seed_spacing(seeds)[source]
         return {
             **_still_gaussians(cloud.points, spacing, self.clock * cloud.times, log_time_scales),
@@ -168,7 +173,7 @@ class STGModel(ExpertModel):
                 f"{limit}; raise it or lower --pipeline.model.seed-copies"
             )
         parts = thin_out(untimed, kept[0]), thin_out(timed, kept[1])
-        return SeedCloud(*(torch.cat([getattr(p, name) for p in parts]) for name in ("points", "colors", "times")))
+        return SeedCloud(*(torch.cat([getattr(p, f.name) for p in parts]) for f in fields(SeedCloud)))
 
     @property
     def turning_is_settled(self) -> bool:

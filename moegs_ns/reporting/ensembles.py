@@ -1,8 +1,9 @@
 """Reference pictures every mixture is measured against: what its experts give without a router.
 
 *Mean of experts* blends all experts equally. The *pixel oracle* takes, per pixel, the expert with the smallest error;
-no router can beat it, but part of its lead is per-pixel noise. The *smoothed oracle* chooses by the error averaged
-over a window and keeps what a router could plausibly learn.
+part of its lead is per-pixel noise. The *smoothed oracle* chooses by the error averaged over a window and keeps what a
+router could plausibly learn. Neither bounds a mixture, which blends: two experts that err to opposite sides may give a
+picture better than both.
 """
 
 import torch.nn.functional as F

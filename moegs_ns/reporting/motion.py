@@ -4,14 +4,14 @@ Everything is counted while a Gaussian is visible: experts with temporal opacity
 one drifts while it is transparent nobody sees.
 """
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.spatial import cKDTree
-
-from moegs_ns.reporting.tables import Table
 
 #: Opacity from which on a Gaussian counts as visible.
 VISIBLE = 0.1
@@ -20,7 +20,9 @@ MOVING_SHARE = 0.01
 #: Tracks are followed by Gaussians that start within this share of the camera rig's extent.
 NEAR_SHARE = 0.015
 #: Numbers of frames tracks are followed over.
-STEPS = (1, 4)
+STEPS = (1, 4, 12)
+#: Moving Gaussians are compared with this many of their neighbours that move, too.
+NEIGHBORS = 8
 TRACKS_NAME = "gt_tracks.npz"
 
 
@@ -54,6 +56,12 @@ class MotionStatistics:
         path: 50th, 90th and 99th percentile of the way travelled while visible, world units.
         speed: 99th percentile of the way per frame while visible, world units.
         straightness: median over the moving ones of net displacement over way; 1 is a straight line.
+        coherence: how alike moving neighbours step from frame to frame: 1 less the distance between a Gaussian's step
+            and the mean of its neighbours', as a share of the two steps' lengths together, all summed before dividing
+            so that long steps count. 1 means alike, 0 opposite or one of them still; NaN with fewer than two moving
+            at any time.
+        turning: mean angle in degrees between a moving one's steps in a row, weighted by their lengths; 0 is no turn.
+            NaN without such steps.
     """
 
     moving: float
@@ -61,6 +69,8 @@ class MotionStatistics:
     path: tuple[float, float, float]
     speed: float
     straightness: float
+    coherence: float
+    turning: float
 
 
 def motion_statistics(motion: Motion) -> MotionStatistics:
@@ -77,7 +87,8 @@ def motion_statistics(motion: Motion) -> MotionStatistics:
     seen = visible.any(axis=0)
     positions, visible = motion.positions[:, seen], visible[:, seen]
     both = visible[1:] & visible[:-1]
-    steps = np.where(both, np.linalg.norm(np.diff(positions, axis=0), axis=-1), 0.0)
+    ways = np.diff(positions, axis=0)
+    steps = np.where(both, np.linalg.norm(ways, axis=-1), 0.0)
     path = steps.sum(axis=0)
     first, last = visible.argmax(axis=0), len(visible) - 1 - visible[::-1].argmax(axis=0)
     each = np.arange(positions.shape[1])
@@ -90,7 +101,38 @@ def motion_statistics(motion: Motion) -> MotionStatistics:
         speed=float(np.percentile(steps[both], 99)) if both.any() else 0.0,
         # A Gaussian that fades out on the way and comes back elsewhere may end farther off than it was seen to travel.
         straightness=float(np.median(np.minimum(net[moving] / path[moving], 1.0))) if moving.any() else 1.0,
+        coherence=_coherence(positions[:, moving], ways[:, moving], both[:, moving]),
+        turning=_turning(ways[:, moving], both[:, moving]),
     )
+
+
+def _coherence(positions: np.ndarray, ways: np.ndarray, both: np.ndarray) -> float:
+    """Of N moving Gaussians: positions ``[T,N,3]``, steps ``[T-1,N,3]`` and whether seen at both ends ``[T-1,N]``."""
+    distance = length = 0.0
+    for place, way, counts in zip(positions[:-1], ways, both, strict=True):
+        if counts.sum() < 2:
+            continue
+        place, way = place[counts], way[counts]
+        number = min(NEIGHBORS, len(place) - 1)
+        _, near = cKDTree(place).query(place, k=number + 1)
+        # A Gaussian is among its own nearest, but not surely the first: others may lie in the same place.
+        others = near != np.arange(len(place))[:, None]
+        others[others.all(axis=1), -1] = False
+        mean = (way[near] * others[..., None]).sum(axis=1) / number
+        distance += float(np.linalg.norm(way - mean, axis=-1).sum())
+        length += float(np.linalg.norm(way, axis=-1).sum() + np.linalg.norm(mean, axis=-1).sum())
+    return 1.0 - distance / length if length else float("nan")
+
+
+def _turning(ways: np.ndarray, both: np.ndarray) -> float:
+    """As `_coherence`; angles between steps in a row."""
+    first, second = ways[:-1], ways[1:]
+    product = (first * second).sum(axis=-1)
+    cross = np.linalg.norm(np.cross(first, second), axis=-1)
+    lengths = np.linalg.norm(first, axis=-1) + np.linalg.norm(second, axis=-1)
+    weights = np.where(both[:-1] & both[1:] & ((cross > 0) | (product != 0)), lengths, 0.0)
+    angles = np.degrees(np.arctan2(cross, product))
+    return float((weights * angles).sum() / weights.sum()) if weights.any() else float("nan")
 
 
 @dataclass(frozen=True)
@@ -163,44 +205,62 @@ def read_tracks(data: Path) -> dict[str, np.ndarray] | None:
         return {name: arrays[name] for name in arrays.files if arrays[name].ndim == 3}
 
 
-def statistics_table(title: str, statistics: Mapping[str, MotionStatistics]) -> Table:
-    """One row per expert."""
-    rows = [
-        [
-            name,
-            f"{100 * one.moving:.1f} %",
-            f"{100 * one.lifetime:.0f} %",
-            *(f"{value:.3f}" for value in (*one.path, one.speed)),
-            f"{one.straightness:.2f}",
-        ]
-        for name, one in statistics.items()
-    ]
-    return Table(
-        title=title,
-        header=["", "moving", "lifetime", "way 50 %", "way 90 %", "way 99 %", "speed 99 %", "straightness"],
-        rows=rows,
-        notes=[
-            f"Counted while visible (opacity at least {VISIBLE}); ways in world units, speed per frame. Moving: a way "
-            f"of more than {100 * MOVING_SHARE:.0f} % of the camera rig's extent. Lifetime: median share of the clip. "
-            "Straightness: median of net displacement over way among the moving ones."
-        ],
-    )
+def motion_summary(motion: Motion, tracks: Mapping[str, np.ndarray] | None) -> dict[str, Any]:
+    """Statistics of the Gaussians and of the tracked points, and errors by object and number of frames, as plain data;
+    `statistics_from_plain` and `errors_from_plain` read it. Tracks of another number of frames are left out."""
+    errors = None if tracks is None else track_errors(motion, tracks)
+    points = None if tracks is None else _points_motion(motion, tracks)
+    return {
+        "extent": motion.extent,
+        "statistics": _plain(asdict(motion_statistics(motion))),
+        "points": None if points is None else _plain(asdict(motion_statistics(points))),
+        "tracks": [{"object": name, "step": step, **_plain(asdict(one))} for (name, step), one in errors.items()]
+        if errors
+        else None,
+    }
 
 
-def track_table(title: str, errors: Mapping[str, Mapping[tuple[str, int], TrackError]]) -> Table:
-    """One row per expert; ``errors`` maps an expert to errors by object and step."""
-    columns = list(next(iter(errors.values())))
-    rows = []
-    for name, own in errors.items():
-        cells = [f"{own[key].error:.3f} / {own[key].motion:.3f} ({100 * own[key].followed:.0f} %)" for key in columns]
-        rows.append([name, *cells])
-    return Table(
-        title=title,
-        header=["", *(f"{name}, {step} frame{'s' if step > 1 else ''}" for name, step in columns)],
-        rows=rows,
-        notes=[
-            "Mean error of displacement / mean displacement of the points themselves, world units, of surface points "
-            f"with a Gaussian within {100 * NEAR_SHARE:.1f} % of the camera rig's extent that is visible at both ends; "
-            "in brackets the share of such points."
-        ],
-    )
+def track_errors(motion: Motion, tracks: Mapping[str, np.ndarray]) -> dict[tuple[str, int], TrackError]:
+    """Errors by object and number of frames, `STEPS` as far as the clip is long enough for them; empty if the tracks
+    have another number of frames."""
+    frames = len(motion.positions)
+    return {
+        (name, step): track_error(motion, points, step)
+        for name, points in tracks.items()
+        for step in STEPS
+        if len(points) == frames and step < frames
+    }
+
+
+def _points_motion(motion: Motion, tracks: Mapping[str, np.ndarray]) -> Motion | None:
+    """All tracked points as if they were Gaussians, always visible; None if none have as many frames."""
+    fitting = [points for points in tracks.values() if len(points) == len(motion.positions)]
+    if not fitting:
+        return None
+    positions = np.concatenate(fitting, axis=1).astype(np.float64)
+    return Motion(positions, np.ones(positions.shape[:2]), motion.extent)
+
+
+def statistics_from_plain(plain: Mapping[str, Any]) -> MotionStatistics:
+    """The ``statistics`` or the ``points`` of a `motion_summary`."""
+    values = _restored(plain)
+    return MotionStatistics(**{**values, "path": tuple(values["path"])})
+
+
+def errors_from_plain(summary: Mapping[str, Any]) -> dict[tuple[str, int], TrackError]:
+    """The errors of a `motion_summary` by object and number of frames; empty where it has none."""
+    errors = {}
+    for one in summary["tracks"] or ():
+        values = _restored(one)
+        key = values.pop("object"), values.pop("step")
+        errors[key] = TrackError(**values)
+    return errors
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON has no NaN."""
+    return {name: None if isinstance(one, float) and math.isnan(one) else one for name, one in values.items()}
+
+
+def _restored(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: float("nan") if one is None else one for name, one in values.items()}

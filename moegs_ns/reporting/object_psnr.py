@@ -34,19 +34,33 @@ class ObjectMasks:
     folder: Path
     names: Mapping[int, str]
 
-    def read(self, camera: str, frame: int, width: int, height: int) -> np.ndarray:
+    def cameras(self) -> list[str]:
+        """Names of the cameras with masks, ascending."""
+        return sorted(entry.name for entry in self.folder.iterdir() if entry.is_dir())
+
+    def frames(self, camera: str) -> set[int]:
+        """Frames of a camera with masks, counted from the start of the clip."""
+        return set(self._files(camera))
+
+    def read(self, camera: str, frame: int, width: int | None = None, height: int | None = None) -> np.ndarray:
         """``[height,width]`` object numbers, nearest neighbour; ``frame`` counts from the start of the clip.
+
+        Without a size as large as they are.
 
         Raises:
             FileNotFoundError: no mask of that image.
         """
-        masks = {int(file.stem): file for file in (self.folder / camera).glob("*.png") if file.stem.isdigit()}
+        masks = self._files(camera)
         if frame not in masks:
             raise FileNotFoundError(
                 f"expected a mask of frame {frame} of {camera} at {self.folder / camera}/{frame:04d}.png, found none"
             )
         with Image.open(masks[frame]) as image:
-            return np.asarray(image.resize((width, height), Image.Resampling.NEAREST))
+            size = (width or image.width, height or image.height)
+            return np.asarray(image.resize(size, Image.Resampling.NEAREST))
+
+    def _files(self, camera: str) -> dict[int, Path]:
+        return {int(file.stem): file for file in (self.folder / camera).glob("*.png") if file.stem.isdigit()}
 
 
 def find_masks(data: Path) -> ObjectMasks | None:
@@ -92,7 +106,7 @@ class ObjectErrors:
         return {
             "objects": {name[number]: self._pixels[number] / total for number in name},
             "psnr": {
-                row: {name[number]: _decibel(sums[number] / self._pixels[number]) for number in name}
+                row: {name[number]: decibel(sums[number] / self._pixels[number]) for number in name}
                 for row, sums in self._sums.items()
             },
         }
@@ -115,5 +129,6 @@ def object_table(title: str, summaries: Sequence[Mapping[str, Any]], labels: Map
     )
 
 
-def _decibel(mean_squared_error: float) -> float:
+def decibel(mean_squared_error: float) -> float:
+    """PSNR of data range 1."""
     return -10.0 * math.log10(max(mean_squared_error, MEAN_SQUARED_ERROR_FLOOR))

@@ -130,8 +130,8 @@ def read_expert(run: Path) -> tuple[ExpertSpec, dict[str, Tensor]]:
     return spec, {key.removeprefix("_model."): value for key, value in state.items() if key.startswith("_model.")}
 
 
-def require_expert_runs(runs: Sequence[Path]) -> None:
-    """Refuse to train a router on nothing, or on what is no expert.
+def require_expert_runs(runs: Sequence[Path]) -> list[ExpertSpec]:
+    """Specs of a router's experts; refuses to train on nothing, or on what is no expert.
 
     Raises:
         FileNotFoundError, ValueError: no runs, or as `read_spec`.
@@ -141,8 +141,7 @@ def require_expert_runs(runs: Sequence[Path]) -> None:
             "expected the runs of trained experts, found none; pass --experts RUN RUN ... (the folders that hold their "
             "config.yml), or resume a router run with --load-dir RUN"
         )
-    for run in runs:
-        read_spec(run)
+    return [read_spec(run) for run in runs]
 
 
 def experts_of_router_run(run: Path, given: Sequence[Path] = ()) -> tuple[Path, ...]:

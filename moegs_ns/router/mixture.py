@@ -4,7 +4,7 @@ import dataclasses
 import json
 import os
 import pickle
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -54,7 +54,8 @@ class MixtureModelConfig(ModelConfig):
     experts: Annotated[tuple[Path, ...], tyro.conf.arg(prefix_name=False)] = ()
     """Run folders of the trained experts. Not needed to resume, evaluate or view a router run: it holds its experts."""
     train_temperature: float = 1.0
-    """Temperature of the softmax over experts while training. The authors' code trains at 0.01; 1 measured better."""
+    """Temperature of the softmax over experts while training. The authors' code trains at 0.01, which measured
+    worse; 0.1 at a fifth of the learning rates ties with 1 (docs/results.md)."""
     eval_temperature: float = 1.0
     """Temperature of the softmax over experts otherwise."""
     top_k: int = 0
@@ -83,9 +84,17 @@ class MixtureModelConfig(ModelConfig):
         folders = (Path(os.path.normpath(Path(run).expanduser().absolute())) for run in self.experts)
         self.experts = tuple(run_folder(folder) for folder in folders)
 
-    def prepare_start(self) -> None:
-        """The trainer calls this before it writes anything of a new run: refuse to start without experts."""
-        require_expert_runs(self.experts)
+    def prepare_start(self, data: Mapping[str, Any]) -> None:
+        """The trainer calls this before it writes anything of a new run: refuse to start without fitting experts.
+
+        Args:
+            data: `scene_facts` of the data to train on, empty when unknown.
+
+        Raises:
+            FileNotFoundError, ValueError: no runs of experts, or experts of other frames or another scene.
+        """
+        specs = require_expert_runs(self.experts)
+        check_same_scene(specs, data)  # its warnings are shown once, when training begins
 
     def prepare_resume(self, run: Path) -> None:
         """The trainer calls this before it builds the model to resume ``run``: the experts are those of ``run``."""

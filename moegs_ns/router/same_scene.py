@@ -7,17 +7,26 @@ from moegs_ns.router.experts import ExpertSpec
 
 # Facts that fix an expert's clock and world. Both come from the data, not from the choice of cameras or resolution.
 _CLOCK = ("num_frames", "first_frame")
-_WORLD = ("scene", "near", "far")
+_BOUNDS = ("near", "far")
+_WORLD = ("scene", *_BOUNDS)
 
 
 def facts_of_training_data(pipeline: Any) -> dict[str, Any]:
-    """What the training data of a pipeline say of themselves, under the names of ``ExpertSpec.origin``."""
+    """`scene_facts` of a pipeline's training data."""
     dataset = getattr(getattr(pipeline, "datamanager", None), "train_dataset", None)
-    metadata: Mapping[str, Any] = getattr(dataset, "metadata", None) or {}
+    return scene_facts(getattr(dataset, "metadata", None) or {}, getattr(dataset, "cameras", None))
+
+
+def scene_facts(metadata: Mapping[str, Any], cameras: Any) -> dict[str, Any]:
+    """What training data say of themselves, under the names of ``ExpertSpec.origin``.
+
+    Args:
+        metadata: of the data parser's training split.
+        cameras: its nerfstudio cameras, one per image; None or empty when unknown.
+    """
     facts = {key: metadata[key] for key in (*_CLOCK, *_WORLD) if key in metadata}
     if "camera_names" in metadata:
         facts["train_cameras"] = [str(name) for name in metadata["camera_names"]]
-    cameras = getattr(dataset, "cameras", None)
     if cameras is not None and len(cameras):
         facts["resolution"] = [int(cameras.width.flatten()[0]), int(cameras.height.flatten()[0])]
     return facts
@@ -42,6 +51,12 @@ def check_same_scene(experts: Sequence[ExpertSpec], data: Mapping[str, Any]) -> 
         who = f"expert '{expert.name}' ({origin.get('run', 'unknown run')})"
         differing = {key: (origin[key], data[key]) for key in (*_CLOCK, *_WORLD) if key in origin and key in data}
         differing = {key: pair for key, pair in differing.items() if pair[0] != pair[1]}
+        if "scene" in differing and _is_another_scene(differing, origin, data):
+            # Before the frames: frame options make no expert one of this scene.
+            theirs, ours = differing["scene"]
+            raise ValueError(
+                f"expected experts of the scene '{ours}', found {who} trained on '{theirs}'; name other runs"
+            )
         clock = [f"{key} {differing[key][0]} instead of {differing[key][1]}" for key in _CLOCK if key in differing]
         if clock:
             raise ValueError(
@@ -50,13 +65,15 @@ def check_same_scene(experts: Sequence[ExpertSpec], data: Mapping[str, Any]) -> 
             )
         if "scene" in differing:
             theirs, ours = differing["scene"]
-            if len(differing) > 1:  # a renamed copy has the same bounds
-                raise ValueError(
-                    f"expected experts of the scene '{ours}', found {who} trained on '{theirs}'; name other runs"
-                )
             warnings.append(f"{who} was trained on '{theirs}', this data is called '{ours}'")
         warnings += [f"{who} {text}" for text in _oddities(origin, data)]
     return warnings
+
+
+def _is_another_scene(differing: Mapping[str, Any], origin: Mapping[str, Any], data: Mapping[str, Any]) -> bool:
+    """Whether data of another name are no renamed copy: a copy has the same bounds, whatever frames are used of it."""
+    bounds = [key for key in _BOUNDS if key in origin and key in data]
+    return any(key in differing for key in bounds or _CLOCK)
 
 
 def _oddities(origin: Mapping[str, Any], data: Mapping[str, Any]) -> list[str]:

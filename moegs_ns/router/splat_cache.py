@@ -11,7 +11,7 @@ class SplatCache:
     """The Gaussians of all experts by time, up to a limit of bytes; the instant unused for longest gives way.
 
     A training step of the router visits one of a clip's few instants, and a frozen expert's Gaussians there never
-    change: a deformation field need not be evaluated again (on CPU that is a third of a step or more). For training
+    change: a deformation field need not be evaluated again, a large part of a step on a CPU. For training
     only: rendering speed is measured, and experts may be edited, outside of it.
 
     Args:

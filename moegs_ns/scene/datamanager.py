@@ -4,7 +4,9 @@ Import this module only from method configurations and below, never from a data 
 of data parsers, which is being built while data parsers are loaded.
 """
 
+import copy
 import os
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -29,6 +31,8 @@ from moegs_ns.scene.sampler import GroupSampler
 
 Item = tuple[Cameras, dict[str, Any]]
 """A camera of batch size 1 and ``{"image": uint8 [H,W,3], "image_idx": int}``, both on the device."""
+# Far less than a frame of any clip, far more than float32 loses.
+_TIME_TOLERANCE = 1e-5
 
 
 @dataclass
@@ -59,6 +63,12 @@ class DynamicDataManagerConfig(FullImageDatamanagerConfig):
     0 = none. Only where the seed cloud carries no times of its own."""
     motion_seed_times: int = 30
     """At how many times of the clip seeds on moving things are carved."""
+    motion_seeds_per: Literal["instant", "place"] = "instant"
+    """How they are shared out: equally among the places where something moves at an instant; or equally among places
+    over the whole clip, so that what only passes gets its seeds while it does, what always moves few at a time."""
+    motion_seed_surfaces: float = 1.0
+    """Seeds come from this share of the places where something moves, those where the cameras agree best on a colour
+    and so see a surface. Below 1 only for cameras of like exposure."""
 
     # Options of the parent that have no meaning here: images stay uint8 in the frame cache, whatever their number.
     camera_res_scale_factor: Suppress[float] = 1.0
@@ -80,6 +90,19 @@ class DynamicDataManagerConfig(FullImageDatamanagerConfig):
         if name == "data" and value is not None:
             value = Path(value).expanduser().absolute()
         super().__setattr__(name, value)
+
+    def read_scene(self) -> DataparserOutputs:
+        """What the data parser says of the training images, before anything is built; no video is decoded.
+
+        Raises:
+            FileNotFoundError, ValueError: there are no data, or data that do not fit the options.
+        """
+        dataparser = copy.copy(self.dataparser)
+        if self.data is not None:
+            dataparser.data = self.data
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # said when the data manager is built
+            return dataparser.setup().get_dataparser_outputs(split="train")
 
 
 class EvalImages:
@@ -142,7 +165,7 @@ class DynamicDataManager(FullImageDatamanager):
             self._add_motion_seeds(self.train_dataset)
 
     def _add_motion_seeds(self, dataset: InputDataset) -> None:
-        """Append carved points to the seed cloud that the model will be built from; the cloud's own have time NaN."""
+        """Append carved points to the seed cloud the model will be built from; its own have time and duration NaN."""
         if not isinstance(dataset, FrameDataset):
             raise ValueError(
                 "seeds from motion need a data parser that names its videos (n3v-data); set "
@@ -151,17 +174,23 @@ class DynamicDataManager(FullImageDatamanager):
         if "points3D_time" in dataset.metadata:
             CONSOLE.print("The seed cloud has times of its own; no seeds are carved from motion")
             return
-        points, colors, times = carve_motion_seeds(
-            fixed_cameras(dataset), dataset.scene_box.aabb, self.config.motion_seeds, self.config.motion_seed_times
+        seeds = carve_motion_seeds(
+            fixed_cameras(dataset),
+            dataset.scene_box.aabb,
+            self.config.motion_seeds,
+            self.config.motion_seed_times,
+            per=self.config.motion_seeds_per,
+            surfaces=self.config.motion_seed_surfaces,
         )
-        CONSOLE.print(f"Carved {len(points)} seed points on moving things from the training videos")
+        CONSOLE.print(f"Carved {len(seeds)} seed points on moving things from the training videos")
         for metadata in (self.train_dataparser_outputs.metadata, dataset.metadata):
             xyz = metadata.get("points3D_xyz", torch.zeros(0, 3))
             rgb = metadata.get("points3D_rgb", torch.zeros(0, 3, dtype=torch.uint8))
             unknown = torch.full((len(xyz), 1), torch.nan)
-            metadata["points3D_xyz"] = torch.cat([xyz, points])
-            metadata["points3D_rgb"] = torch.cat([rgb, (255 * colors).round().to(torch.uint8)])
-            metadata["points3D_time"] = torch.cat([unknown, times[:, None]])
+            metadata["points3D_xyz"] = torch.cat([xyz, seeds.points])
+            metadata["points3D_rgb"] = torch.cat([rgb, (255 * seeds.colors).round().to(torch.uint8)])
+            metadata["points3D_time"] = torch.cat([unknown, seeds.times[:, None]])
+            metadata["points3D_duration"] = torch.cat([unknown, seeds.durations[:, None]])
 
     def setup_eval(self) -> None:
         if self.test_mode == "val" and isinstance(self.eval_dataset, FrameDataset):
@@ -177,7 +206,8 @@ class DynamicDataManager(FullImageDatamanager):
                 exclude each other.
         """
         # Instants as ranks of the times: float times of one frame are equal, whatever the data parser.
-        instants = torch.unique(self.train_dataset.cameras.times[:, 0], return_inverse=True)[1].tolist()
+        self._instants, ranks = torch.unique(self.train_dataset.cameras.times[:, 0], return_inverse=True)
+        instants = ranks.tolist()
         config = self.config
         self._sampler: GroupSampler | ErrorSampler
         if config.error_sampling:
@@ -207,6 +237,14 @@ class DynamicDataManager(FullImageDatamanager):
     def next_train(self, step: int) -> Item:
         """The first image of the next group; for callers that know one image per step."""
         return self.next_train_group(step)[0]
+
+    def limit_time(self, latest: float) -> None:
+        """Train on images of times up to ``latest`` in [0,1] only; a new epoch begins where that changes which.
+
+        Raises:
+            ValueError: too few of them for ``cameras_per_step``.
+        """
+        self._sampler.limit(int((self._instants <= latest + _TIME_TOLERANCE).sum()))
 
     def report_rendering(self, batch: dict[str, Any], rgb: Tensor) -> None:
         """How a training image was rendered, ``rgb [H,W,3]``; reading the error of it waits for the device, so it is

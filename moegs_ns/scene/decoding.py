@@ -93,7 +93,7 @@ def _rgb_converter() -> Callable[[VideoFrame], np.ndarray]:
             "`pip install --upgrade av`"
         )
     # Without the two FULL_CHR flags swscale halves the horizontal chroma resolution; without ACCURATE_RND it rounds
-    # coarsely. Together they cost 13 dB against an exact conversion of 4:2:0 video.
+    # coarsely. Together they dominate the error of converting 4:2:0 video.
     quality = (
         Interpolation.BICUBIC
         | Interpolation.FULL_CHR_H_INT

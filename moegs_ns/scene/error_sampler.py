@@ -55,6 +55,7 @@ class ErrorSampler:
         self._hold_interval, self._hold_steps = hold_interval, hold_steps
         self._drawn = 0
         self._queue = torch.zeros(0, dtype=torch.int64)  # images of a held instant still to be shown
+        self._limit: int | None = None
         self._signature = ["by error", len(instants), group_size, start, hold_interval, hold_steps]
 
     def next_group(self) -> list[int]:
@@ -67,12 +68,23 @@ class ErrorSampler:
         hold = active and self._hold_interval > 0 and self._drawn % self._hold_interval == 0
         if not by_error and not hold:
             return self._plain.next_group()
-        weights = self._weights() if by_error else torch.ones(int(self._rank.max()) + 1)
+        weights = self._weights() if by_error else torch.ones(int(self._rank.max()) + 1)[: self._limit]
         images = (self._rank == torch.multinomial(weights, 1, generator=self._generator)).nonzero()[:, 0]
         shuffled = images[torch.randperm(len(images), generator=self._generator)]
         wanted = self._group_size * (self._hold_steps if hold else 1)
         self._queue = shuffled.repeat(-(-wanted // len(shuffled)))[:wanted]
         return self._take_from_queue()
+
+    def limit(self, count: int) -> None:
+        """Show images of the ``count`` earliest instants only, from the next group on.
+
+        Raises:
+            ValueError: as `GroupSampler.limit`.
+        """
+        self._plain.limit(count)
+        if count != self._limit:
+            self._limit = count
+            self._queue = self._queue[:0]
 
     def observe(self, image: int, error: float) -> None:
         """Image ``image`` was rendered with this error, a mean absolute difference in [0,1]."""
@@ -86,6 +98,7 @@ class ErrorSampler:
             "drawn": self._drawn,
             "queue": self._queue.clone(),
             "errors": self._errors.clone(),
+            "limit": self._limit,
             "signature": list(self._signature),
         }
 
@@ -102,6 +115,7 @@ class ErrorSampler:
                 "of the run"
             )
         self._plain.load_state(state["plain"])
+        self._limit = state.get("limit")
         self._generator.set_state(state["generator"].cpu())
         self._drawn = int(state["drawn"])
         self._queue, self._errors = state["queue"].cpu().clone(), state["errors"].cpu().clone()
@@ -111,7 +125,7 @@ class ErrorSampler:
         return group.tolist()
 
     def _weights(self) -> torch.Tensor:
-        """``[instants]``, with a positive sum."""
-        sums = torch.bincount(self._rank, weights=self._errors)
+        """``[instants]`` of those shown, with a positive sum."""
+        sums = torch.bincount(self._rank, weights=self._errors)[: self._limit]
         excess = sums - sums.min()
         return excess if bool(excess.any()) else torch.ones_like(excess)

@@ -3,8 +3,8 @@
 A cloud triangulated from one frame holds nothing of what appears later or moves away. The papers' remedy is structure
 from motion at every frame; this is a cheaper one that needs no features: per camera, the median over the clip is its
 background and what differs from it moves. A point in space that lies on something moving in (nearly) every camera
-that sees it belongs to the moving objects' visual hull at that time. Of the hull's points those are kept whose colours
-agree best between cameras, which favours the surface.
+that sees it belongs to the moving objects' visual hull at that time. Of the hull the surface is wanted, where colours
+of different cameras agree (photo-consistency), and what passes quickly needs more seeds than what stays and moves.
 
 Needs several synchronised, fixed cameras. Reads training cameras only. Holds a few float images per camera at a time,
 at the size that is trained on.
@@ -13,6 +13,7 @@ at the size that is trained on.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -29,8 +30,7 @@ AGREEMENT = 0.9
 #: A rig must have this many cameras.
 LEAST_CAMERAS = 3
 # A point must be seen by this many cameras to be judged, in small rigs by this share of them: what only a few cameras
-# see, close before them, passes by chance. On the real scene points seen by 3 to 5 cameras lay on moving things in 11 %
-# of held-out views, points seen by 6 or more in 96 %.
+# see, close before them, passes by chance.
 _LEAST_VIEWS = 6
 _LEAST_SHARE_OF_VIEWS = 0.6
 _BACKGROUND_FRAMES = 25
@@ -39,6 +39,9 @@ _HOW_TO_DO_WITHOUT = (
 )
 _GRID = 56
 _CANDIDATES_PER_SEED = 100
+# Where only the best share of an instant's cells is taken, colours at a point may disagree this many times as much as
+# at the best point of the worst of these cells.
+_SURFACE_TOLERANCE = 2.0
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,26 @@ class FixedCameras:
 
 
 @dataclass(frozen=True)
+class MotionSeeds:
+    """M seed points on moving things.
+
+    Attributes:
+        points: ``[M,3]`` world units.
+        colors: ``[M,3]`` in [0,1].
+        times: ``[M]`` in [0,1]: the instant each was seen.
+        durations: ``[M]`` in (0,1]: share of the instants looked at when something moves at the place.
+    """
+
+    points: Tensor
+    colors: Tensor
+    times: Tensor
+    durations: Tensor
+
+    def __len__(self) -> int:
+        return self.points.shape[0]
+
+
+@dataclass(frozen=True)
 class Projection:
     """M points in C cameras: flat pixel numbers ``pixels [C,M]`` (0 where unseen) and ``seen [C,M]``."""
 
@@ -125,23 +148,34 @@ def fixed_cameras(dataset: FrameDataset) -> FixedCameras:
 
 
 def carve_motion_seeds(
-    cameras: FixedCameras, bounds: Tensor, count: int, slices: int, seed: int = 0
-) -> tuple[Tensor, Tensor, Tensor]:
+    cameras: FixedCameras,
+    bounds: Tensor,
+    count: int,
+    slices: int,
+    per: Literal["instant", "place"] = "instant",
+    surfaces: float = 1.0,
+    seed: int = 0,
+) -> MotionSeeds:
     """Points on moving things at several times.
 
     Args:
         cameras: the training cameras.
         bounds: ``[2,3]`` lower and upper corner of the region searched, world units.
-        count: how many points in all, shared among the times by how much moves at each; fewer where little moves.
+        count: how many points at most in all.
         slices: at how many times, spread evenly from the first to the last frame.
+        per: share them equally among the places where something moves at an instant (``instant``), or among places over
+            the whole clip (``place``): then a place that something only passes gets its seeds while it does.
+        surfaces: take only this share of an instant's places, in (0,1], those where colours agree best.
         seed: of the random positions (a generator of its own).
 
     Returns:
-        ``points [M,3]``, ``colors [M,3]`` in [0,1], ``times [M]`` in [0,1]. M may be 0.
+        The seeds; there may be none.
 
     Raises:
-        ValueError: fewer than three cameras, or fewer than two frames.
+        ValueError: fewer than three cameras, or fewer than two frames; ``surfaces`` out of range.
     """
+    if not 0 < surfaces <= 1:
+        raise ValueError(f"expected a share of places (motion_seed_surfaces) in (0,1], found {surfaces}")
     if len(cameras) < LEAST_CAMERAS or cameras.num_frames < 2:
         raise ValueError(
             f"seeds from motion need at least {LEAST_CAMERAS} fixed cameras and 2 frames, found {len(cameras)} and "
@@ -154,28 +188,60 @@ def carve_motion_seeds(
     projected_cells = cameras.project(cells)
     radius = _half_cell_in_pixels(cameras, cells, size)
     candidates = _CANDIDATES_PER_SEED * -(-count // len(frames))
-    found: list[tuple[float, Tensor, Tensor]] = []
+    found: list[_Surface] = []
     for index in frames:
         images = cameras.images(int(index))
         moving = _motion(images, backgrounds)
         # Cells are judged by their centres, so motion is grown by half a cell.
         grown = F.max_pool2d(moving, 2 * radius + 1, stride=1, padding=radius)
         occupied = projected_cells.agree(grown).nonzero()[:, 0]
-        if not len(occupied):
-            continue
-        cell = occupied[torch.randint(len(occupied), (candidates,), generator=generator)]
-        points = cells[cell] + (torch.rand(candidates, 3, generator=generator) - 0.5) * size
-        time = int(index) / (cameras.num_frames - 1)
-        found.append((time, *_surface_points(cameras, images, moving, points, cell, generator)))
-    available = sum(len(candidate_points) for _, candidate_points, _ in found)
-    share = min(1.0, count / max(1, available))
-    kept_points, kept_colors, kept_times = [torch.zeros(0, 3)], [torch.zeros(0, 3)], [torch.zeros(0)]
-    for time, candidate_points, candidate_colors in found:
-        kept = int(share * len(candidate_points))
-        kept_points.append(candidate_points[:kept])
-        kept_colors.append(candidate_colors[:kept])
-        kept_times.append(torch.full((kept,), time))
-    return torch.cat(kept_points), torch.cat(kept_colors), torch.cat(kept_times)
+        if len(occupied):
+            cell = occupied[torch.randint(len(occupied), (candidates,), generator=generator)]
+            points = cells[cell] + (torch.rand(candidates, 3, generator=generator) - 0.5) * size
+            time = int(index) / (cameras.num_frames - 1)
+            found.append(_surface(cameras, images, moving, points, cell, time, surfaces))
+    return _share_out(found, count, per, len(frames), len(cells), generator)
+
+
+@dataclass(frozen=True)
+class _Surface:
+    """Points on moving surfaces at one ``time``: ``points [M,3]``, ``colors [M,3]``, the ``cell [M]`` each lies in and
+    its ``rank [M]`` there, 0 for the point whose colours agree best between cameras."""
+
+    time: float
+    points: Tensor
+    colors: Tensor
+    cell: Tensor
+    rank: Tensor
+
+
+def _share_out(
+    surfaces: list[_Surface],
+    count: int,
+    per: Literal["instant", "place"],
+    instants: int,
+    cells: int,
+    generator: torch.Generator,
+) -> MotionSeeds:
+    """Of every cell and instant the best points, equally many or fewer the more instants share those of a cell."""
+    moments = torch.zeros(cells)
+    for surface in surfaces:
+        moments[surface.cell.unique()] += 1
+    quota = torch.full((cells,), count / max(1.0, float(moments.sum())))
+    if per == "place":
+        quota = count / max(1, int((moments > 0).sum())) / moments.clamp_min(1)
+    parts: list[tuple[Tensor, ...]] = [(torch.zeros(0, 3), torch.zeros(0, 3), torch.zeros(0), torch.zeros(0))]
+    for surface in surfaces:
+        # Quotas are fractions of a point: rounded up or down by chance, they come out right on average.
+        kept = surface.rank < (quota + torch.rand(cells, generator=generator)).floor()[surface.cell]
+        durations = moments[surface.cell[kept]] / instants
+        times = torch.full((int(kept.sum()),), surface.time)
+        parts.append((surface.points[kept], surface.colors[kept], times, durations))
+    seeds = MotionSeeds(*(torch.cat(column) for column in zip(*parts, strict=True)))
+    if len(seeds) <= count:
+        return seeds
+    chosen = torch.randperm(len(seeds), generator=generator)[:count].sort().values
+    return MotionSeeds(seeds.points[chosen], seeds.colors[chosen], seeds.times[chosen], seeds.durations[chosen])
 
 
 def _grid(bounds: Tensor) -> tuple[Tensor, float]:
@@ -199,19 +265,12 @@ def _half_cell_in_pixels(cameras: FixedCameras, cells: Tensor, size: float) -> i
     return max(1, round(float(0.5 * size * cameras.intrinsics[:, 0, 0].median() / distance)))
 
 
-def _surface_points(
-    cameras: FixedCameras, images: Tensor, moving: Tensor, points: Tensor, cell: Tensor, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Of random points those that pass the test themselves, in the order they should be kept.
+def _surface(
+    cameras: FixedCameras, images: Tensor, moving: Tensor, points: Tensor, cell: Tensor, time: float, share: float
+) -> _Surface:
+    """Of random points ``[M,3]`` in cells ``[M]`` those that move in the images, in the best ``share`` of the cells.
 
-    The point of each cell whose colours agree best between cameras comes first, then every cell's second best, and so
-    on: ranking all points together would pick uniformly coloured things alone.
-
-    Args:
-        points, cell: ``[M,3]`` candidates and ``[M]`` the cell each lies in.
-
-    Returns:
-        ``points [M',3]`` and ``colors [M',3]`` in [0,1].
+    Points of these cells whose colours agree far worse than the best ones' are left out too.
     """
     passed = cameras.project(points).agree(moving)
     points, cell = points[passed], cell[passed]
@@ -219,9 +278,20 @@ def _surface_points(
     shades = torch.where(values[..., 3:] > 0, values[..., :3], torch.nan)
     color = shades.nanmedian(dim=0).values
     spread = (shades - color).abs().mean(dim=-1).nanmean(dim=0)
-    by_cell = torch.from_numpy(np.lexsort((spread.numpy(), cell.numpy())))
-    _, sizes = torch.unique_consecutive(cell[by_cell], return_counts=True)
-    rank = torch.empty_like(cell)
-    rank[by_cell] = torch.cat([torch.arange(int(n)) for n in sizes]) if len(sizes) else by_cell
-    order = torch.from_numpy(np.lexsort((torch.rand(len(rank), generator=generator).numpy(), rank.numpy())))
-    return points[order], color[order]
+    rank = _rank_in_group(spread, cell)
+    best = spread[rank == 0]
+    if not len(best) or share == 1:
+        return _Surface(time, points, color, cell, rank)
+    limit = torch.quantile(best, share)
+    touching = cell[rank == 0][best <= limit]
+    kept = torch.isin(cell, touching) & (spread <= _SURFACE_TOLERANCE * limit)
+    return _Surface(time, points[kept], color[kept], cell[kept], rank[kept])
+
+
+def _rank_in_group(values: Tensor, group: Tensor) -> Tensor:
+    """``[M]`` the position of every value among the values of its group, from 0 for the smallest."""
+    order = torch.from_numpy(np.lexsort((values.numpy(), group.numpy())))
+    _, sizes = torch.unique_consecutive(group[order], return_counts=True)
+    rank = torch.empty_like(group)
+    rank[order] = torch.arange(len(group)) - (sizes.cumsum(0) - sizes).repeat_interleave(sizes)
+    return rank

@@ -37,8 +37,8 @@ class GroupSampler:
         pools: dict[int, list[int]] = {}
         for image, instant in enumerate(instants):
             pools.setdefault(int(instant) if same_instant else 0, []).append(image)
-        self._pools = [torch.tensor(pool) for _, pool in sorted(pools.items())]
-        smallest = min(len(pool) for pool in self._pools)
+        self._all_pools = [torch.tensor(pool) for _, pool in sorted(pools.items())]
+        smallest = min(len(pool) for pool in self._all_pools)
         if smallest < group_size:
             advice = " or pass --pipeline.datamanager.same-instant False" if same_instant else ""
             raise ValueError(
@@ -46,6 +46,9 @@ class GroupSampler:
                 f"{' of every instant' if same_instant else ''}, found {smallest}; lower "
                 f"--pipeline.datamanager.cameras-per-step{advice}"
             )
+        # Rank of each image's instant, so that "the first n instants" means the same whatever the numbers.
+        self._ranks = torch.unique(torch.tensor(instants), return_inverse=True)[1]
+        self._limit: int | None = None
         self._group_size = group_size
         self._signature = [len(instants), group_size, int(same_instant)]
         self._generator = torch.Generator().manual_seed(seed)
@@ -59,11 +62,29 @@ class GroupSampler:
         self._position += 1
         return group.tolist()
 
+    def limit(self, count: int) -> None:
+        """Show images of the ``count`` earliest instants only. A limit other than the present one begins a new epoch.
+
+        Raises:
+            ValueError: no instants, or too few images in them for one group.
+        """
+        if count == self._limit:
+            return
+        smallest = min((len(pool) for pool in self._pools(count)), default=0)
+        if smallest < self._group_size:
+            raise ValueError(
+                f"expected at least {self._group_size} training images among the {count} earliest instants, found "
+                f"{smallest}; allow more instants"
+            )
+        self._limit = count
+        self._begin_epoch()
+
     def state(self) -> dict[str, Any]:
         """Tensors and plain numbers from which `load_state` continues with the very next group."""
         return {
             "epoch_generator": self._epoch_generator.clone(),
             "position": self._position,
+            "limit": self._limit,
             "signature": list(self._signature),
         }
 
@@ -78,15 +99,23 @@ class GroupSampler:
                 "expected sampler state for [images, cameras_per_step, same_instant] = "
                 f"{self._signature}, found {list(state['signature'])}; resume with the scene and options of the run"
             )
+        self._limit = state.get("limit")
         self._generator.set_state(state["epoch_generator"].cpu())
         self._begin_epoch()
         self._position = int(state["position"])
 
     def _begin_epoch(self) -> None:
         self._epoch_generator = self._generator.get_state()
-        groups = torch.cat([self._cut(pool) for pool in self._pools])
+        groups = torch.cat([self._cut(pool) for pool in self._pools(self._limit)])
         self._groups = groups[torch.randperm(len(groups), generator=self._generator)]
         self._position = 0
+
+    def _pools(self, limit: int | None) -> list[torch.Tensor]:
+        """The images groups are drawn from: one pool per instant, or one of all; those of the earliest instants."""
+        if limit is None:
+            return self._all_pools
+        allowed = [pool[self._ranks[pool] < limit] for pool in self._all_pools]
+        return [pool for pool in allowed if len(pool)]
 
     def _cut(self, pool: torch.Tensor) -> torch.Tensor:
         """``[groups, group_size]``: a shuffled pool, its head repeated at the end to fill the last group."""

@@ -5,6 +5,7 @@ checkpoints hold. Every per-Gaussian tensor is registered once, here, and every 
 attribute cannot be forgotten when Gaussians are cloned, split, removed or loaded.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -151,6 +152,11 @@ class GaussianSet(nn.Module):
             kept = self.statistic(name)
             added = (statistics or {}).get(name, kept.new_full((count,), start))
             setattr(self, name, torch.cat([kept, added]))
+
+    @torch.no_grad()
+    def cap_scale(self, maximum: float) -> None:
+        """Clamp all scales to at most ``maximum``, world units."""
+        self.params["scales"].clamp_(max=math.log(maximum))
 
     @torch.no_grad()
     def cap_opacity(self, maximum: float, optimizers: Mapping[str, Optimizer]) -> None:

@@ -22,7 +22,7 @@ def ray_image(viewmat: Tensor, intrinsics: Tensor, width: int, height: int) -> T
     x = (x - intrinsics[0, 2]) / intrinsics[0, 0]
     y = (y - intrinsics[1, 2]) / intrinsics[1, 1]
     # Rows of the world-to-camera rotation are the camera's axes in world coordinates. Summing them by broadcasting, and
-    # normalising in camera coordinates, is tens of times faster on CPU than torch's normalize over the first axis.
+    # normalising in camera coordinates, is far faster on CPU than torch's normalize over the first axis.
     right, down, forward = viewmat[:3, :3, None, None]
     length = (1 + x**2 + y[:, None] ** 2).sqrt()
     directions = (right * x + (down * y[:, None] + forward)) / length

@@ -74,3 +74,11 @@ class RenderMeter:
 def peak_process_memory_mb() -> float:
     """Largest resident set this process ever had, in MiB (Linux counts it in KiB)."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
+def peak_memory_mb(device: str) -> dict[str, float]:
+    """The process's peak and, on a CUDA device, its allocator's, in MiB."""
+    memory = {"process peak": peak_process_memory_mb()}
+    if device.startswith("cuda"):
+        memory["CUDA peak"] = torch.cuda.max_memory_allocated(device) / 2**20
+    return memory

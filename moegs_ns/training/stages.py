@@ -4,7 +4,6 @@ A stage's run folder is known beforehand (``<output>/<scene>/<method>/<name>``),
 first one left: finished stages are skipped, interrupted ones resumed. Imports no torch: planning is instant.
 """
 
-import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from typing import Literal
 
 from moegs_ns.experts.recipes import Recipe, load_recipe
 from moegs_ns.runs.checkpoint_files import CHECKPOINT_FOLDER, list_checkpoints
+from moegs_ns.runs.paths import absolute
 from moegs_ns.runs.record import read_run_record
 
 State = Literal["missing", "interrupted", "finished"]
@@ -50,7 +50,7 @@ class Scene:
     @property
     def name(self) -> str:
         """The folder nerfstudio 1.1.5 files the scene's runs under: the data folder's name without its suffix."""
-        return Path(os.path.normpath(self.data.expanduser().absolute())).stem
+        return absolute(self.data).stem
 
 
 @dataclass(frozen=True)
@@ -99,21 +99,30 @@ class Stage:
             return "missing"
         return "finished" if done >= self.steps else "interrupted"
 
-    def check_made_alike(self) -> None:
-        """Refuse to take a run for this stage that was trained with other options.
+    def check_made_alike(self) -> list[str]:
+        """Refuse to take a run for this stage that was trained with other options or on other data.
+
+        Run folders carry the name of the data folder only, and so do other scenes elsewhere.
+
+        Returns:
+            Warnings: data that say the same of themselves but lie elsewhere.
 
         Raises:
-            ValueError: its record names another command; the message lists the differences.
+            ValueError: its record names another command, or other data; the message lists the differences.
             FileNotFoundError: there are checkpoints but no record.
         """
         if self.state() == "missing":
-            return
-        differences = command_differences(shlex.split(read_run_record(self.run)["command"]), self.command())
+            return []
+        record = read_run_record(self.run)
+        differences = command_differences(shlex.split(record["command"]), self.command())
         if differences:
             raise ValueError(
                 f"expected the run {self.run} to be of this plan, found one trained with other options "
                 f"({'; '.join(differences)}); give the new runs another --name, or delete that folder"
             )
+        from moegs_ns.training.same_data import check_same_data  # planning itself stays light
+
+        return check_same_data(self.run, record["scene"], self.scene.data, self.scene.parser, self.parser_options())
 
     def named(self, name: str) -> "Stage":
         """This stage with its run under another name."""
@@ -139,9 +148,12 @@ class Stage:
             *self.options,
             *resuming,
             *("--data", str(self.scene.data), self.scene.parser),
-            *_without(self.data_options, _flags(self.scene.options)),
-            *self.scene.options,
+            *self.parser_options(),
         ]
+
+    def parser_options(self) -> list[str]:
+        """The data parser's options: the preset's, as far as the user gave no others, and the user's."""
+        return [*_without(self.data_options, _flags(self.scene.options)), *self.scene.options]
 
     def shown(self) -> str:
         """The command line as one would type it."""

@@ -1,6 +1,5 @@
 """The trainer of every method: checkpoints that survive a kill, resuming that changes nothing, ``run.json``."""
 
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,8 +19,10 @@ from nerfstudio.utils.misc import step_check
 from nerfstudio.utils.rich_utils import CONSOLE
 from nerfstudio.utils.writer import EventName, TimeWriter
 
+from moegs_ns.router.same_scene import scene_facts
 from moegs_ns.runs import checkpoints
 from moegs_ns.runs.checkpoint_files import find_checkpoint
+from moegs_ns.runs.paths import absolute
 from moegs_ns.runs.record import (
     RUN_RECORD_NAME,
     SCHEMA_VERSION,
@@ -38,7 +39,7 @@ from moegs_ns.training.divergence import check_losses, check_parameters
 from moegs_ns.training.optimizers import describe_learning_rates, scaled_groups, used_groups
 from moegs_ns.training.pipeline import describe_model
 from moegs_ns.training.random_state import capture_random_state, restore_random_state
-from moegs_ns.training.render_meter import peak_process_memory_mb
+from moegs_ns.training.render_meter import peak_memory_mb
 
 
 @dataclass
@@ -60,16 +61,16 @@ class MoegsTrainerConfig(TrainerConfig):
 
         Config parts with paths of their own (a data parser, a model) may offer a method of this name.
         """
-        self.output_dir: Path = _absolute(self.output_dir)
+        self.output_dir: Path = absolute(self.output_dir)
         for name in ("data", "load_dir", "load_checkpoint", "load_config"):
             if getattr(self, name) is not None:
-                setattr(self, name, _absolute(getattr(self, name)))
+                setattr(self, name, absolute(getattr(self, name)))
         datamanager: Any = self.pipeline.datamanager
         dataparser: Any = getattr(datamanager, "dataparser", None)
         # The datamanager's path, when given, replaces the data parser's.
         holder = dataparser if getattr(datamanager, "data", None) is None else datamanager
         if getattr(holder, "data", None) is not None:
-            holder.data = _absolute(holder.data)
+            holder.data = absolute(holder.data)
         for part in (datamanager, dataparser, self.pipeline.model):
             if part is not None and hasattr(part, "make_paths_absolute"):
                 part.make_paths_absolute()
@@ -89,11 +90,12 @@ class MoegsTrainerConfig(TrainerConfig):
 
         The checkpoint found is kept as ``load_checkpoint``. nerfstudio would take ``load_step``, meant for resuming,
         for the step to evaluate, and find none of that number in the new run. A model config may look at its own
-        options as well: ``prepare_start()`` before a new run, ``prepare_resume(run)`` before one goes on.
+        options as well: ``prepare_start(scene_facts)`` before a new run, ``prepare_resume(run)`` before one goes on.
 
         Raises:
-            ValueError: several devices, a CUDA device where there is none, or two places to resume from.
-            FileNotFoundError: there is no checkpoint to resume from.
+            ValueError: several devices, a CUDA device where there is none, two places to resume from, or data or
+                experts that do not fit.
+            FileNotFoundError: there are no data, or no checkpoint to resume from.
         """
         devices = self.machine.num_devices * self.machine.num_machines
         if devices != 1:
@@ -114,12 +116,21 @@ class MoegsTrainerConfig(TrainerConfig):
             self.load_checkpoint, self.load_dir = found, None
         self.load_step = None
         model: Any = self.pipeline.model
+        facts = self._read_scene_facts()
         if self.load_checkpoint is None:
             if hasattr(model, "prepare_start"):
-                model.prepare_start()
+                model.prepare_start(facts)
         elif hasattr(model, "prepare_resume"):
             # <run>/nerfstudio_models/step-....ckpt; what a run was made of may be needed before its state is loaded.
             model.prepare_resume(self.load_checkpoint.parent.parent)
+
+    def _read_scene_facts(self) -> dict[str, Any]:
+        """What the data say of themselves; empty for a data manager that only tells once it is built."""
+        datamanager: Any = self.pipeline.datamanager
+        if not hasattr(datamanager, "read_scene"):
+            return {}
+        outputs = datamanager.read_scene()
+        return scene_facts(outputs.metadata, outputs.cameras)
 
 
 def default_trainer_config(
@@ -278,7 +289,7 @@ class MoegsTrainer(Trainer):
                 "Train Loss Dict", {name: torch.as_tensor(value).detach() for name, value in losses.items()}, step
             )
             writer.put_dict("Train Metrics Dict", metrics, step)
-            writer.put_dict("Memory (MB)", self._memory_mb(), step)
+            writer.put_dict("Memory (MB)", peak_memory_mb(self.device), step)
         if self._has_eval_images():
             with self.train_lock:
                 self.eval_iteration(step)
@@ -315,12 +326,6 @@ class MoegsTrainer(Trainer):
                 soft_wrap=True,
             )
         self._after_train()
-
-    def _memory_mb(self) -> dict[str, float]:
-        memory = {"process peak": peak_process_memory_mb()}
-        if self.device.startswith("cuda"):
-            memory["CUDA peak"] = torch.cuda.max_memory_allocated(self.device) / 2**20
-        return memory
 
     # -- saving ------------------------------------------------------------------------------------------------------
 
@@ -390,11 +395,6 @@ class MoegsTrainer(Trainer):
             "steps_total": self.config.max_num_iterations,
             "training_seconds": round(self._training_seconds, 3),
             "updated": datetime.now(UTC).isoformat(timespec="seconds"),
-            "memory_mb": {name: round(value, 1) for name, value in self._memory_mb().items()},
+            "memory_mb": {name: round(value, 1) for name, value in peak_memory_mb(self.device).items()},
         }
         write_run_record(self.base_dir / RUN_RECORD_NAME, self._record)
-
-
-def _absolute(path: Path) -> Path:
-    """Absolute without following symbolic links: runs are filed under the name the user typed."""
-    return Path(os.path.normpath(Path(path).expanduser().absolute()))

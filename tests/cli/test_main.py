@@ -10,7 +10,9 @@ import pytest
 
 from moegs_ns.cli.main import run
 from moegs_ns.cli.train import _devices
+from moegs_ns.training.stages import Scene, plan
 from tests.reporting.runs import leave_mixture
+from tests.training.fake_processes import leave_run
 
 HEAVY = ("torch", "nerfstudio", "av", "numpy")
 
@@ -49,7 +51,7 @@ def test_the_command_is_installed(project_root: Path) -> None:
     ("arguments", "message"),
     [
         (["train", "nowhere"], "expected a folder with the scene at nowhere, found none"),
-        (["train", ".", "--experts", "stg", "gan"], "unknown experts gan; known: 4dgaussians, ed3dgs, stg"),
+        (["train", ".", "--experts", "stg", "gan"], "unknown experts gan; known: 4dgaussians, ed3dgs, ex4dgs, stg"),
         (["train", ".", "--experts", "stg", "--num-experts", "2"], "expected one of --experts and --num-experts"),
         (["train", ".", "--num-experts", "5"], "expected --num-experts 2, 3 or 4"),
         (
@@ -97,10 +99,33 @@ def test_planning_shows_command_lines_and_touches_nothing(
     assert not outputs.exists()
 
 
+def test_planning_refuses_what_training_would_refuse(
+    sample_scene: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A run of this name that was trained on another scene, here one of more frames."""
+    stage = plan(Scene(sample_scene, output_dir=tmp_path), ["stg"], "demo")[0]
+    leave_run(stage.run, stage.command(), stage.steps)
+    record = json.loads((stage.run / "run.json").read_text("utf8"))
+    scene = {"data": "/elsewhere/mixed", "num_frames": 300, "near": 1.8933537006378174}
+    (stage.run / "run.json").write_text(json.dumps({**record, "scene": scene}))
+    before = sorted(tmp_path.rglob("*"))
+    for options in (["--plan"], []):
+        arguments = ["train", sample_scene, "--output-dir", tmp_path, "--experts", "stg", "--preset", "demo", *options]
+        status, shown, error = moegs(arguments, capfd)
+        assert status == 1
+        assert f"ns-train moegs-stg --output-dir {tmp_path}" in shown
+        assert "trained on /elsewhere/mixed (num_frames 300 instead of 24)" in error
+        assert error.startswith("error: ") and len(error.splitlines()) == 1
+    assert sorted(tmp_path.rglob("*")) == before
+    (stage.run / "run.json").write_text(json.dumps({**record, "scene": {**scene, "num_frames": 24}}))
+    status, shown, _ = moegs([*arguments, "--plan"], capfd)
+    assert status == 0 and "warning: " in shown and "taken for a copy of it" in shown
+
+
 def test_presets_and_experts_have_defaults(sample_scene: Path, capfd: pytest.CaptureFixture[str]) -> None:
     _, shown, _ = moegs(["train", sample_scene, "--plan"], capfd)
-    assert "outputs/mixed/moegs-router/quick-seed42-stg+ed3dgs+4dgaussians" not in shown
-    assert "--timestamp quick-seed42-stg+ed3dgs+4dgaussians" in shown
+    assert "outputs/mixed/moegs-router/quick-seed42-ex4dgs+stg+ed3dgs+4dgaussians" not in shown
+    assert "--timestamp quick-seed42-ex4dgs+stg+ed3dgs+4dgaussians" in shown
     _, shown, _ = moegs(["train", sample_scene, "--plan", "--preset", "paper"], capfd)
     assert "--timestamp paper-seed42 " in shown and "--max-num-iterations" not in shown
 

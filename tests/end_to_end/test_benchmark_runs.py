@@ -48,4 +48,5 @@ def test_a_sweep_and_an_equal_budget_expert_end_to_end(project_root: Path, tmp_p
     page = tmp_path / "page.md"
     command = [sys.executable, project_root / "benchmarks" / "write_results.py", "--results", tmp_path / "results"]
     subprocess.run([*map(str, command), "--output", str(page)], check=True, capture_output=True)
+    assert "motion" in (tmp_path / "experts.md").read_text()
     assert "(equal-budget) |" in page.read_text() and "### try" in page.read_text()

@@ -141,7 +141,7 @@ class Trained(FakeProcesses):
             "device": {"name": "A Processor"},
             "source": {"commit": "0123456789abcdef", "modified": False},
             "datamanager": {"dataparser": {}},
-            "scene": {"scene": "mixed", "data": "without masks"},
+            "scene": {"scene": "mixed", "data": "without masks", "num_frames": 24},
             "progress": {"steps_done": steps, "training_seconds": 160.0},
         }
         write_run_record(log.parent / "run.json", record)

@@ -2,20 +2,53 @@
 
 import json
 from pathlib import Path
+from statistics import mean
+from typing import Any
 
 import pytest
 
-#: A dynamic model must beat the best static one clearly; ``quick`` must be quick.
+#: A dynamic model must beat the best static one clearly; ``quick`` must be quick; a mixture must pay.
 LEAST_LEAD_DB = 1.5
 MOST_SECONDS = 360
+LEAST_GAIN_DB = 0.1
+LEAST_DEMO_LEAD_DB = 1.0
+MOST_ROUTER_SHARE = 0.05
+SEEDS = (42, 43, 44)
+EXPERTS = ("stg", "4dgaussians")
 
 
-@pytest.mark.parametrize("seed", [42, 43, 44])
-def test_quick_beats_the_temporal_mean_of_the_real_scene_in_minutes(project_root: Path, seed: int) -> None:
-    kept = project_root / "benchmarks" / "results" / "basketball_quick" / f"basketball_moegs-stg_quick-seed{seed}.json"
-    result = json.loads(kept.read_text("utf8"))
+def kept(project_root: Path, suite: str, method: str, seed: int) -> dict[str, Any]:
+    scene, preset = suite.split("_")
+    pair = "-stg+4dgaussians" if method == "router" else ""
+    name = f"{scene}_moegs-{method}_{preset}-seed{seed}{pair}.json"
+    return json.loads((project_root / "benchmarks" / "results" / suite / name).read_text("utf8"))
+
+
+@pytest.mark.parametrize("method", EXPERTS)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_quick_beats_the_temporal_mean_of_the_real_scene_in_minutes(project_root: Path, method: str, seed: int) -> None:
+    result = kept(project_root, "basketball_quick", method, seed)
     assert result["scores"]["psnr"] >= result["temporal_mean"]["psnr"] + LEAST_LEAD_DB
     assert result["record"]["progress"]["training_seconds"] <= MOST_SECONDS
     assert result["record"]["model"]["num_gaussians"] <= 15000
     assert result["record"]["source"]["modified"] is False
     assert result["scores"]["protocol"]["split"] == "test" and result["scores"]["protocol"]["cameras"] == ["cam00"]
+
+
+def test_quick_mixture_beats_its_best_expert_and_costs_little(project_root: Path) -> None:
+    results = {
+        method: [kept(project_root, "basketball_quick", method, seed) for seed in SEEDS]
+        for method in (*EXPERTS, "router")
+    }
+    scores = {method: mean(result["scores"]["psnr"] for result in of) for method, of in results.items()}
+    assert scores["router"] >= max(scores[method] for method in EXPERTS) + LEAST_GAIN_DB
+    seconds = {
+        method: sum(result["record"]["progress"]["training_seconds"] for result in of) for method, of in results.items()
+    }
+    assert seconds["router"] <= MOST_ROUTER_SHARE * sum(seconds[method] for method in EXPERTS)
+
+
+def test_demo_mixture_beats_the_temporal_mean_and_scores_every_object(project_root: Path) -> None:
+    result = kept(project_root, "mixed_demo", "router", 42)
+    assert result["scores"]["psnr"] >= result["temporal_mean"]["psnr"] + LEAST_DEMO_LEAD_DB
+    assert result["objects"]

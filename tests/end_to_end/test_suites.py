@@ -80,12 +80,32 @@ def test_shipped_suites_name_what_exists(scripts: dict[str, ModuleType], name: s
     suite = scripts["suites"].read_suite(name)
     if suite.data.startswith("examples"):
         plans = suite.plans(tmp_path)
-        assert len(plans) == len(suite.experts) * len(suite.seeds)
+        assert len(plans) == len(suite.seeds)
+        methods = {stage.method for stage in plans[0]}
+        assert {f"moegs-{name}" for names in suite.experts for name in names} <= methods
     for experts in suite.experts:
         for expert in (*experts, *(["router"] if len(experts) > 1 else [])):
             from moegs_ns.experts.recipes import load_recipe
 
             assert load_recipe(expert, suite.preset).steps > 0
+
+
+def test_experts_that_sets_share_are_one_stage(scripts: dict[str, ModuleType], tmp_path: Path) -> None:
+    sets = (("stg", "4dgaussians"), ("stg", "ed3dgs", "4dgaussians"), ("stg",))
+    suite = scripts["suites"].Suite("try", "", "examples/mixed", sets, (1, 2), "demo")
+    for seed, stages in zip((1, 2), suite.plans(tmp_path), strict=True):
+        assert [f"{stage.run.parent.name}/{stage.run.name}" for stage in stages] == [
+            f"moegs-stg/demo-seed{seed}",
+            f"moegs-4dgaussians/demo-seed{seed}",
+            f"moegs-router/demo-seed{seed}-stg+4dgaussians",
+            f"moegs-ed3dgs/demo-seed{seed}",
+            f"moegs-router/demo-seed{seed}-stg+ed3dgs+4dgaussians",
+        ]
+        names = {stage.run: stage.method for stage in stages}
+        assert [[names[run] for run in stage.needs] for stage in stages if stage.needs] == [
+            ["moegs-stg", "moegs-4dgaussians"],
+            ["moegs-stg", "moegs-ed3dgs", "moegs-4dgaussians"],
+        ]
 
 
 def test_a_suite_that_does_not_exist_is_refused_with_those_that_do(scripts: dict[str, ModuleType]) -> None:
@@ -166,6 +186,8 @@ def test_a_suite_is_trained_evaluated_and_kept_once(project_root: Path, tmp_path
     assert kept["scores"]["protocol"]["resolution"] == [40, 30]
     assert kept["record"]["progress"]["steps_done"] == 12
     assert kept["temporal_mean"]["images"] == len(kept["per_image"]) == 24
+    assert {one["object"] for one in kept["motion"]["tracks"]} == {"rotor", "ball", "cloth"}
+    assert kept["objects"]["appearing"]["popup"]["phases"] == [[0, 7, False], [8, 16, True], [17, 23, False]]
     assert set(kept["objects"]["objects"]) == {"static", "rotor", "ball", "cloth", "popup"}
     # A sharper picture has a lower temporal mean: at full size it is 26.2 dB.
     assert 26.2 < kept["temporal_mean"]["psnr"] < 33

@@ -45,8 +45,9 @@ def test_camera_path_as_video(trained_run: Path, tmp_path: Path, monkeypatch: py
     expected = read_pictures(sorted((tmp_path / "dataset" / "test" / "rgb").glob("*.png")))
     assert shown.shape == expected.shape
     scores = np.array([[psnr(one, other) for other in expected] for one in shown])
-    # H.264 at this size smears neighbouring frames into one another.
-    assert np.abs(scores.argmax(axis=1) - np.arange(FRAMES)).max() <= 1
+    # H.264 at this size smears frames into one another that differ little; a video one frame late would shift all.
+    shift = np.abs(scores.argmax(axis=1) - np.arange(FRAMES))
+    assert shift.mean() < 0.75 and shift.max() <= 3, shift
     assert scores.diagonal().min() > 25
 
 

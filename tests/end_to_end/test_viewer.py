@@ -1,4 +1,4 @@
-"""ns-viewer on a trained run, watched by a client without a browser: the time and frame sliders move the picture."""
+"""ns-viewer on an expert's and a router's run, watched by a client without a browser: sliders move the picture."""
 
 import socket
 import subprocess
@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from moegs_ns.runs.record import read_run_record
 from tests.end_to_end.conftest import FRAMES
 from tests.end_to_end.pictures import read_pictures
 from tests.end_to_end.viewer_client import ViewerClient
@@ -24,11 +25,17 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@pytest.fixture(scope="module", params=["trained_run", "router_run"])
+def viewed_run(request: pytest.FixtureRequest) -> Path:
+    """The run folder shown."""
+    return request.getfixturevalue(request.param)
+
+
 @pytest.fixture(scope="module")
-def client(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ViewerClient]:
+def client(viewed_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ViewerClient]:
     folder = tmp_path_factory.mktemp("viewer")  # another folder than that of training
     port = free_port()
-    command = [Path(sys.executable).with_name("ns-viewer"), "--load-config", trained_run / "config.yml"]
+    command = [Path(sys.executable).with_name("ns-viewer"), "--load-config", viewed_run / "config.yml"]
     with (folder / "log").open("w") as log:
         viewer = subprocess.Popen(
             [str(part) for part in [*command, "--viewer.websocket-port", port]], cwd=folder, stdout=log, stderr=log
@@ -43,9 +50,9 @@ def client(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 @pytest.fixture(scope="module")
-def first_camera(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
+def first_camera(viewed_run: Path, tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
     """What ns-render shows of the first training camera, frame by frame."""
-    files = render_dataset(trained_run, tmp_path_factory.mktemp("train"), split="train", image_format="png")
+    files = render_dataset(viewed_run, tmp_path_factory.mktemp("train"), split="train", image_format="png")
     return read_pictures([file for file in files if file.parent.name == "cam01"])
 
 
@@ -57,11 +64,20 @@ def nearest_frame(picture: np.ndarray, frames: np.ndarray) -> int:
     return int(errors.argmin())
 
 
-def test_the_panels_offer_time_frames_and_outputs(client: ViewerClient) -> None:
+def per_expert_outputs(run: Path) -> set[str]:
+    """What a router's run shows besides the blend; nothing for the run of an expert."""
+    experts = read_run_record(run)["model"].get("experts", [])
+    return {f"{kind}_{name}" for kind in ("expert", "gate") for name in experts}
+
+
+def test_the_panels_offer_time_frames_and_outputs(client: ViewerClient, viewed_run: Path) -> None:
     assert (client.element("Time")["min"], client.element("Time")["max"]) == (0.0, 1.0)
     assert (client.element("Frame")["min"], client.element("Frame")["max"]) == (0, FRAMES - 1)
     client.settled_picture(lambda: client.stand_at_camera(0))
-    assert {"rgb", "depth", "accumulation"} <= set(client.element("Output type")["options"])
+    # nerfstudio adds a depth buffer of its own.
+    offered = set(client.element("Output type")["options"]) - {"not set", "gl_z_buf_depth"}
+    assert offered == {"rgb", "depth", "accumulation"} | per_expert_outputs(viewed_run)
+    assert len(offered) == (7 if "moegs-router" in viewed_run.parts else 3)
 
 
 def test_a_new_viewer_is_led_to_a_camera_of_the_scene(client: ViewerClient) -> None:
@@ -107,3 +123,19 @@ def test_depth_is_shown_and_the_viewer_lives_on(client: ViewerClient) -> None:
     assert np.abs(depth - rgb).mean() > 0.05
     back = client.settled_picture(lambda: client.set("Output type", "rgb"))
     np.testing.assert_allclose(back, rgb, atol=4 / 255)
+
+
+@pytest.mark.parametrize("viewed_run", ["router_run"], indirect=True)
+def test_every_picture_of_a_mixture_is_shown_and_moves(client: ViewerClient, viewed_run: Path) -> None:
+    client.settled_picture(lambda: client.stand_at_camera(0))
+    shown = {}
+    for output in ["rgb", "depth", *sorted(per_expert_outputs(viewed_run))]:
+        if client.value("Output type") != output:
+            client.settled_picture(lambda output=output: client.set("Output type", output))
+        early = client.settled_picture(lambda: client.set("Frame", 2))
+        shown[output] = client.settled_picture(lambda: client.set("Frame", 20))
+        assert np.abs(shown[output] - early).max() > 8 / 255, output
+    client.set("Output type", "rgb")
+    for name, picture in shown.items():
+        for other, another in shown.items():
+            assert name == other or np.abs(picture - another).mean() > 0.01, (name, other)

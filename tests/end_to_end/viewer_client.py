@@ -19,6 +19,9 @@ from PIL import Image
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+#: Pixels along the longer side of a refined picture, nerfstudio's default.
+_FULL_SIZE = 512
+
 
 class ViewerClient:
     """Connects to a running viewer; use as a context manager.
@@ -130,11 +133,17 @@ class ViewerClient:
     def settled_picture(self, action: Callable[[], None], quiet: float = 1.5) -> np.ndarray:
         """Do something and return the picture ``[H,W,3]`` in [0,1] shown when no newer one comes for a while.
 
-        The viewer answers with coarse pictures first and refines them.
+        The viewer answers with coarse pictures first and refines them; on a busy machine that takes a while.
         """
         before = len(self._pictures)
         action()
         self.wait_for(lambda: len(self._pictures) > before, "a new picture")
-        self.wait_for(lambda: time.monotonic() - self._pictures[-1][0] > quiet, "the picture to settle")
+        self.wait_for(
+            lambda: time.monotonic() - self._pictures[-1][0] > quiet and max(self._last().shape) == _FULL_SIZE,
+            "the picture to settle at its full size",
+        )
+        return self._last()
+
+    def _last(self) -> np.ndarray:
         with Image.open(io.BytesIO(self._pictures[-1][1])) as image:
             return np.asarray(image.convert("RGB"), dtype=np.float64) / 255

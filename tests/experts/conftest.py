@@ -36,15 +36,19 @@ def camera() -> Callable[..., Cameras]:
 
 @pytest.fixture
 def stg() -> Callable[..., STGModel]:
-    """An STG model on a random cloud; keywords override its config, ``times`` gives the seeds times."""
+    """An STG model on a random cloud; keywords override its config, ``times`` and ``durations`` are the seeds'."""
 
-    def build(seeds: int = 12, times: torch.Tensor | None = None, **overrides: Any) -> STGModel:
+    def build(
+        seeds: int = 12, times: torch.Tensor | None = None, durations: torch.Tensor | None = None, **overrides: Any
+    ) -> STGModel:
         generator = torch.Generator().manual_seed(0)
         xyz = torch.randn(seeds, 3, generator=generator)
         rgb = torch.randint(0, 256, (seeds, 3), generator=generator, dtype=torch.uint8)
         metadata: dict[str, Any] = {"num_frames": NUM_FRAMES, "camera_extent": 2.0, "camera_names": ["a", "b", "c"]}
         if times is not None:
             metadata["points3D_time"] = times
+        if durations is not None:
+            metadata["points3D_duration"] = durations
         config = STGModelConfig(**{"seed_copies": 2, **overrides})
         return config.setup(
             scene_box=SceneBox(torch.tensor([[-1.0] * 3, [1.0] * 3])),

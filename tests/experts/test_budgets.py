@@ -26,7 +26,8 @@ FAMILIES = sorted(EXPERTS)
 BUDGETS = {"paper": 1.0, "budget-50": 0.5, "budget-20": 0.2, "budget-10": 0.1}
 ABOUT_STEPS = re.compile(r"\bsteps?\b|\brounds?\b|\biterations?\b|from this .* on\b|no .* before this", re.IGNORECASE)
 #: Integers whose explanation mentions steps, though they count something else.
-NO_STEPS = {"cameras_per_step": "images", "clip_frames": "frames", "densify_limit": "Gaussians"}
+NO_STEPS = dict.fromkeys(("clip_frames", "keyframe_interval"), "frames")
+NO_STEPS |= {"cameras_per_step": "images", "densify_limit": "Gaussians"}
 
 
 # -- which numbers count steps ---------------------------------------------------------------------------------------

@@ -30,10 +30,18 @@ def seeds(count: int = 12) -> tuple[Tensor, Tensor]:
     return xyz, torch.randint(0, 256, (count, 3), generator=generator, dtype=torch.uint8)
 
 
-def build(num_frames: int = FRAMES, clip_frames: int | None = CLIP, times: Tensor | None = None, **options: Any) -> Any:
+def build(
+    num_frames: int = FRAMES,
+    clip_frames: int | None = CLIP,
+    times: Tensor | None = None,
+    durations: Tensor | None = None,
+    **options: Any,
+) -> Any:
     metadata: dict[str, Any] = {"num_frames": num_frames, "camera_extent": 2.0, "camera_names": ["a", "b"]}
     if times is not None:
         metadata["points3D_time"] = times
+    if durations is not None:
+        metadata["points3D_duration"] = durations
     torch.manual_seed(0)
     config = STGModelConfig(**{"seed_copies": 2, "clip_frames": clip_frames, "sh_degree_interval": 2, **options})
     return config.setup(
@@ -88,6 +96,15 @@ def test_seeds_belong_to_their_clip_and_those_without_a_time_to_all() -> None:
         torch.testing.assert_close(g["time_center"][18:], clock * torch.tensor(at))
         assert (g["time_log_scale"][18:] == -3.0).all()
     assert model.num_gaussians == 3 * 18 + 3
+
+
+def test_durations_are_shares_of_the_clip_in_each_part() -> None:
+    times, durations = torch.full((12, 1), torch.nan), torch.full((12, 1), torch.nan)
+    times[:2, 0], durations[:2, 0] = torch.tensor([0, 12]) / 12, torch.tensor([0.2, 0.9])
+    model = build(times=times, durations=durations, moving_log_time_scale=-9.0, moving_width=1.0)
+    for clip, expected in ((0, 0.2 * FRAMES / LENGTHS[0]), (2, 1.0)):
+        found = model.parts[clip].gaussians["time_log_scale"][-1].detach().exp()
+        torch.testing.assert_close(found, torch.tensor(expected))
 
 
 def test_limits_hold_for_all_parts_together() -> None:

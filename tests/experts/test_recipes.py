@@ -39,6 +39,7 @@ def test_constants_of_one_benchmark_are_in_its_files_only() -> None:
         recipe = load_recipe("stg", preset).model
         assert not {"min_z", "turning_speed", "turning_sizes"} & {*recipe}
         assert not any(recipe[name] for name in ("min_z_start", "turning_start", "turning_stop", "guided_start"))
+        assert not any({"near", "far"} & {*load_recipe(expert, preset).model} for expert in EXPERTS)
 
 
 def test_preset_overrides_and_keeps_the_rest() -> None:

@@ -1,5 +1,7 @@
 """Seed clouds: thinning, spacing within one time, spreading over the clip."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -19,7 +21,7 @@ def cloud(times: list[float]) -> SeedCloud:
     count = len(times)
     generator = torch.Generator().manual_seed(0)
     points = torch.randn(count, 3, generator=generator)
-    return SeedCloud(points, torch.rand(count, 3, generator=generator), torch.tensor(times))
+    return SeedCloud(points, torch.rand(count, 3, generator=generator), torch.tensor(times), torch.full((count,), NAN))
 
 
 def brute_spacing(points: torch.Tensor) -> torch.Tensor:
@@ -32,9 +34,8 @@ def test_spacing_counts_points_of_the_same_time_only() -> None:
     groups = [slice(0, 5), slice(5, 11), slice(11, 18)]
     expected = torch.cat([brute_spacing(mixed.points[group]) for group in groups])
     assert torch.allclose(seed_spacing(mixed), expected, rtol=1e-5)
-    repeated = SeedCloud(
-        mixed.points[:5].repeat(2, 1), mixed.colors[:5].repeat(2, 1), torch.tensor([0.0, 1.0]).repeat_interleave(5)
-    )
+    twice = torch.arange(5).repeat(2)
+    repeated = replace(mixed.subset(twice), times=torch.tensor([0.0, 1.0]).repeat_interleave(5))
     assert (seed_spacing(repeated) > 0).all()
 
 

@@ -66,6 +66,15 @@ def test_seeds_on_moving_things_live_around_their_time_only(stg) -> None:
     assert torch.equal(g["means"][24:], model.seed_points[0][8:])
 
 
+def test_seeds_live_about_as_long_as_something_moves_at_their_place(stg) -> None:
+    times, durations = torch.full((12, 1), torch.nan), torch.full((12, 1), torch.nan)
+    times[6:], durations[8:, 0] = 0.5, torch.tensor([0.01, 0.5, 1.0, 0.2])
+    options = {"initial_log_time_scale": 0.5, "moving_log_time_scale": -2.0, "moving_width": 0.7}
+    model = stg(times=times, durations=durations, seed_copies=1, **options)
+    expected = [0.5] * 6 + [-2.0] * 3 + [np.log(0.35), np.log(0.7), np.log(0.14)]
+    np.testing.assert_allclose(model.gaussians["time_log_scale"].detach(), expected, rtol=1e-5)
+
+
 def test_seeds_are_thinned_out_to_the_limit(stg) -> None:
     assert len(stg(seeds=50, seed_copies=2, max_gaussians=31).gaussians) == 30
 

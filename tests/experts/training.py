@@ -6,14 +6,15 @@ from typing import Any
 import torch
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.engine.callbacks import TrainingCallbackAttributes
-from nerfstudio.engine.optimizers import AdamOptimizerConfig, Optimizers
+from nerfstudio.engine.optimizers import AdamOptimizerConfig, OptimizerConfig, Optimizers
 
 from moegs_ns.experts.base import ExpertModel
 
 
-def make_optimizers(model: ExpertModel) -> Optimizers:
+def make_optimizers(model: ExpertModel, optimizer: OptimizerConfig | None = None) -> Optimizers:
+    optimizer = AdamOptimizerConfig(lr=1e-3) if optimizer is None else optimizer
     groups = model.get_param_groups()
-    config: dict[str, Any] = {name: {"optimizer": AdamOptimizerConfig(lr=1e-3), "scheduler": None} for name in groups}
+    config: dict[str, Any] = {name: {"optimizer": optimizer, "scheduler": None} for name in groups}
     return Optimizers(config, groups)
 
 
@@ -25,7 +26,7 @@ def train_step(
     before.run_callback(step)
     optimizers.zero_grad_all()
     losses = [model.get_loss_dict(model(c), {"image": target})["photometric"] for c in cameras]
-    loss = sum(losses) / len(losses)
+    loss = sum(losses) / len(losses) + sum(model.step_losses().values())
     loss.backward()
     for optimizer in optimizers.optimizers.values():
         optimizer.step()

@@ -133,15 +133,53 @@ def test_ci_runs_the_readmes_test_command() -> None:
     assert re.search(r"^[^#\n]*\bmake test\b", texts()[".ci/run"], re.MULTILINE)
 
 
-def test_links_between_documents_lead_somewhere() -> None:
+def anchors(document: str) -> set[str]:
+    """What ``#...`` may name in a Markdown document, by GitHub's rule: headings in lower case without punctuation,
+    spaces as hyphens, repeated ones numbered."""
+    prose = re.sub(r"^(```|~~~).*?^\1", "", document, flags=re.MULTILINE | re.DOTALL)
+    found: set[str] = set()
+    for heading in re.findall(r"^#{1,6} +(.+?)[ #]*$", prose, re.MULTILINE):
+        shown = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", heading)
+        anchor = re.sub(r"[^\w\- ]", "", shown.lower()).replace(" ", "-")
+        number = 0
+        while (name := f"{anchor}-{number}" if number else anchor) in found:
+            number += 1
+        found.add(name)
+    return found
+
+
+def test_anchors_follow_githubs_rule() -> None:
+    document = (
+        "# The `gate`, twice: a [link](x.md)\n## Over--view\n```\n# no heading\n```\n## over--view ##\n#### a_b & c"
+    )
+    assert anchors(document) == {"the-gate-twice-a-link", "over--view", "over--view-1", "a_b--c"}
+
+
+def broken_links(documents: dict[str, str]) -> list[str]:
+    """Links between documents, by relative path, to files or headings that are not there."""
     broken = []
-    for name, text in texts().items():
-        if name.endswith(".md"):
-            for target in re.findall(r"\]\(([^)#\s]+)", text):
-                if (
-                    "://" not in target
-                    and not target.startswith("mailto:")
-                    and not (ROOT / name).parent.joinpath(target).exists()
-                ):
-                    broken.append(f"{name}: {target}")
-    assert broken == []
+    for name, text in documents.items():
+        for target, fragment in re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]*))?[^)]*\)", text):
+            if "://" in target or target.startswith("mailto:"):
+                continue
+            path = (ROOT / name).parent.joinpath(target).resolve() if target else ROOT / name
+            document = documents.get(str(path.relative_to(ROOT))) if path.is_relative_to(ROOT) else None
+            if not path.exists() or (fragment and (document is None or fragment not in anchors(document))):
+                broken.append(f"{name}: {target}{'#' * bool(fragment)}{fragment}")
+    return broken
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    documents = {name: text for name, text in texts().items() if name.endswith(".md")}
+    assert "#" in "".join(re.findall(r"\]\(([^)\s]+)\)", documents["README.md"]))
+    assert broken_links(documents) == []
+
+
+def test_links_that_lead_nowhere_are_found() -> None:
+    text = "# Here\n[a](#here) [b](#there) [c](LICENSE) [d](gone.md) [e](CHANGELOG.md#nothing) [f](https://x.y/#z)"
+    changelog = texts()["CHANGELOG.md"]
+    expected = ["README.md: #there", "README.md: gone.md", "README.md: CHANGELOG.md#nothing"]
+    assert broken_links({"README.md": text, "CHANGELOG.md": changelog}) == [
+        *expected,
+        *broken_links({"CHANGELOG.md": changelog}),
+    ]

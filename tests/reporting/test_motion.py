@@ -1,5 +1,6 @@
 """Motion statistics and track errors against cases worked out by hand."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +9,15 @@ import pytest
 from moegs_ns.reporting.motion import (
     Motion,
     TrackError,
+    errors_from_plain,
     motion_statistics,
+    motion_summary,
     read_tracks,
-    statistics_table,
+    statistics_from_plain,
     track_error,
-    track_table,
+    track_errors,
 )  # fmt: skip
+from moegs_ns.reporting.motion_tables import statistics_table, track_table
 
 
 def straight(frames: int, velocities: list[float], opacity: float = 1.0) -> Motion:
@@ -83,9 +87,70 @@ def test_tracks_of_the_sample_scene(sample_scene: Path, tmp_path: Path) -> None:
     assert read_tracks(tmp_path) is None
 
 
-def test_tables_have_a_row_per_expert() -> None:
+def test_coherence_compares_steps_with_the_neighbours() -> None:
+    assert motion_statistics(straight(4, [0.5] * 5)).coherence == pytest.approx(1.0)
+    # Of three, each is compared with the mean of the others: of 0.375 + 0.5 twice and of 0.5 + 0.25.
+    wanted = 1 - (0.125 + 0.125 + 0.25) / (0.875 + 0.875 + 0.75)
+    assert motion_statistics(straight(4, [0.5, 0.5, 0.25])).coherence == pytest.approx(wanted)
+    # Against the mean of an equal and an opposite one, which is no step; or against its opposite.
+    assert motion_statistics(straight(4, [0.5, 0.5, -0.5])).coherence == pytest.approx(0.0)
+    # Twice as fast as the only neighbour: 1 - 0.5 / 1.5.
+    assert motion_statistics(straight(4, [0.5, 1.0])).coherence == pytest.approx(2 / 3)
+    assert np.isnan(motion_statistics(straight(4, [0.5, 0.0])).coherence)  # the other one stands still
+
+
+def test_coherence_of_gaussians_in_one_place_counts_the_others_only() -> None:
+    count = 12  # more than there are neighbours
+    motion = straight(3, [0.5] * count)
+    motion.positions[..., 1] = 0.0
+    assert motion_statistics(motion).coherence == pytest.approx(1.0)
+
+
+def test_turning_is_the_angle_between_steps_in_a_row() -> None:
+    angles = np.radians(np.arange(8) * 30.0)
+    circle = np.stack([np.cos(angles), np.sin(angles), 0 * angles], axis=-1)[:, None]
+    assert motion_statistics(Motion(circle, np.ones((8, 1)), extent=1.0)).turning == pytest.approx(30.0)
+    assert motion_statistics(straight(4, [0.5])).turning == pytest.approx(0.0)
+    corner = np.array([[0, 0, 0], [2, 0, 0], [2, 1, 0], [2, 2, 0]], float)[:, None]
+    found = motion_statistics(Motion(corner, np.ones((4, 1)), extent=1.0))
+    assert found.turning == pytest.approx((90 * 3 + 0 * 2) / 5)  # by lengths of 2 + 1 and 1 + 1
+    blinking = Motion(circle, np.tile([1.0, 1.0, 0.0, 1.0], 2)[:, None], extent=1.0)
+    assert motion_statistics(blinking).turning == pytest.approx(30.0)  # of frames 3, 4 and 5 alone
+
+
+def test_errors_over_as_many_frames_as_there_are() -> None:
+    motion = straight(5, [0.2, 0.2])
+    assert set(track_errors(motion, {"ball": motion.positions})) == {("ball", 1), ("ball", 4)}
+    assert track_errors(motion, {"ball": motion.positions[:4]}) == {}
+
+
+def test_a_summary_is_plain_data_and_comes_back_as_it_was() -> None:
+    motion = straight(5, [0.0, 0.5])
+    far = motion.positions + 100.0
+    summary = motion_summary(motion, {"ball": motion.positions, "far": far})
+    assert json.loads(json.dumps(summary, allow_nan=False)) == json.loads(json.dumps(summary))
+    again = json.loads(json.dumps(summary))
+    assert repr(statistics_from_plain(again["statistics"])) == repr(
+        motion_statistics(motion)
+    )  # NaN differs from itself
+    points = statistics_from_plain(again["points"])
+    assert points.moving == pytest.approx(0.5) and points.path == pytest.approx(np.percentile([0, 2] * 2, (50, 90, 99)))
+    errors = errors_from_plain(again)
+    assert errors["ball", 4] == track_error(motion, motion.positions, 4)
+    assert errors["far", 1].followed == 0 and np.isnan(errors["far", 1].error)
+    without = motion_summary(motion, None)
+    assert without["tracks"] is None and without["points"] is None and errors_from_plain(without) == {}
+
+
+def test_tables_have_a_row_per_expert_and_means_over_seeds() -> None:
     motion, tracks = straight(5, [0.0, 0.5]), straight(5, [0.1, 0.5]).positions
-    table = statistics_table("motion", {"stg": motion_statistics(motion)})
+    table = statistics_table("motion", {"stg": [motion_statistics(motion)]})
     assert table.rows[0][:3] == ["stg", "50.0 %", "100 %"] and len(table.rows[0]) == len(table.header)
-    errors = track_table("tracks", {"stg": {("ball", 1): track_error(motion, tracks, 1)}})
-    assert errors.header == ["", "ball, 1 frame"] and errors.rows[0][0] == "stg"
+    assert table.rows[0][-2:] == ["n/a", "0"]
+    seeds = [motion_statistics(straight(5, [0.5])), motion_statistics(straight(5, [1.0]))]
+    assert statistics_table("motion", {"stg": seeds}).rows[0][3] == "3.000 ± 1.414"
+    one, other = (track_errors(straight(5, speeds), {"ball": tracks}) for speeds in ([0.0, 0.5], [0.1, 0.5]))
+    errors = track_table("tracks", {"stg": [one], "ed3dgs": [other]})
+    assert errors.header == ["", "ball"]
+    assert [row[0] for row in errors.rows] == ["stg, 1 frame", "ed3dgs, 1 frame", "stg, 4 frames", "ed3dgs, 4 frames"]
+    assert errors.rows[1][1] == "0.000 / 0.300 (100 %)"

@@ -40,7 +40,19 @@ _SMALL: dict[str, dict[str, Any]] = {
         "anneal_steps": 10,
         "deform_from_step": 25,
     },
+    "ex4dgs": {
+        "sh_degree": 1,
+        "sh_degree_interval": 10,
+        "background": "black",
+        "keyframe_interval": 2,
+        "window_frames": 2,
+        "window_growth": 1,
+        "window_interval": 10,
+        "extract_start": 10,
+    },
 }
+#: Families whose Gaussians differ in kind where seeds have times: every third of their seeds has one.
+_TIMED = {"ex4dgs"}
 
 
 def scene_box() -> SceneBox:
@@ -72,6 +84,11 @@ def make_expert(
     """An expert whose every parameter is random, as after ``step`` training steps, in training mode."""
     torch.manual_seed(seed)  # what a family draws itself
     generator = torch.Generator().manual_seed(seed)
+    metadata: dict[str, Any] = {"num_frames": NUM_FRAMES, "camera_extent": 2.0, "camera_names": list(cameras)}
+    if family in _TIMED:
+        times = torch.full((count, 1), torch.nan)
+        times[::3] = torch.arange(len(times[::3]))[:, None] % NUM_FRAMES / (NUM_FRAMES - 1)
+        metadata["points3D_time"] = times
     model = (
         expert_family(family)
         .config(**{**_SMALL[family], **config})
@@ -82,15 +99,18 @@ def make_expert(
                 torch.randn(count, 3, generator=generator),
                 torch.randint(0, 256, (count, 3), generator=generator, dtype=torch.uint8),
             ),
-            metadata={"num_frames": NUM_FRAMES, "camera_extent": 2.0, "camera_names": list(cameras)},
+            metadata=metadata,
         )
     )
     with torch.no_grad():
         for parameter in model.parameters():
             parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
         for part in getattr(model, "parts", [model]):  # of an expert of several clips
-            part.gaussians["opacities"].add_(3.0)
-            part.gaussians["scales"].sub_(1.2)  # small enough to leave holes
+            for name, parameter in part.gaussians.params.items():
+                if name.endswith("opacities"):
+                    parameter.add_(3.0)
+                elif name.endswith("scales"):
+                    parameter.sub_(1.2)  # small enough to leave holes
             part.training_step.fill_(step)
     model.training_step.fill_(step)
     return model

@@ -26,7 +26,7 @@ def edit_record(run: Path, **changes: Any) -> None:
     file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
 
 
-@pytest.mark.parametrize("family", ["stg", "4dgaussians", "ed3dgs"])
+@pytest.mark.parametrize("family", ["stg", "4dgaussians", "ed3dgs", "ex4dgs"])
 def test_an_expert_read_from_its_run_is_that_expert(tmp_path: Path, family: str) -> None:
     expert = make_expert(family, seed=3, count=17)
     run = save_run(tmp_path / "run", expert, family)
@@ -126,6 +126,18 @@ def test_another_scene_is_refused_a_renamed_one_is_not() -> None:
         check_same_scene([spec(scene="cooking", far=7.0)], FACTS)
     (warning,) = check_same_scene([spec(scene="dance-copy")], FACTS)
     assert "'dance-copy', this data is called 'dance'" in warning
+
+
+def test_another_scene_with_other_frames_is_called_another_scene() -> None:
+    """Advice about frame options would be of no use."""
+    with pytest.raises(ValueError, match="scene 'dance', found expert 'stg' .* trained on 'cooking'; name other runs"):
+        check_same_scene([spec(scene="cooking", near=0.3, far=7.0, num_frames=9)], FACTS)
+    unbounded = {key: FACTS[key] for key in ("scene", "num_frames")}
+    with pytest.raises(ValueError, match="trained on 'cooking'; name other runs"):
+        check_same_scene([spec(scene="cooking", num_frames=9)], unbounded)
+    # Same bounds: a renamed copy, of which other frames were used.
+    with pytest.raises(ValueError, match="frame options"):
+        check_same_scene([spec(scene="dance-copy", num_frames=9)], FACTS)
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,19 @@ def test_an_expert_saved_in_its_static_stage_stays_static(tmp_path: Path, step: 
     assert torch.equal(early, late) is not moves
 
 
+def test_a_growing_window_stands_still(tmp_path: Path) -> None:
+    """What a static Gaussian moves by is counted over the window at the saved step."""
+    expert = make_expert("ex4dgs", step=25)
+    model = save_and_load(tmp_path, "ex4dgs", expert)
+    camera = make_camera(0.9)
+    alone = expert.eval().get_outputs_for_camera(camera)["rgb"]
+    train(model, 8)
+    assert torch.equal(model.eval().get_outputs_for_camera(camera)["expert_ex4dgs"], alone)
+    assert int(model.experts[0].training_step) == 25
+    expert.training_step.fill_(60)
+    assert not torch.allclose(expert.get_outputs_for_camera(camera)["rgb"], alone, atol=1e-3)
+
+
 def test_ramps_growth_and_clocks_stay_as_they_were_saved(tmp_path: Path) -> None:
     expert = make_expert("ed3dgs", step=28, cameras=("a", "b"))  # half of a ramp; 3 of 5 control points
     with torch.no_grad():

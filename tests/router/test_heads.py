@@ -17,18 +17,20 @@ from tests.router.test_frozen import train
 pytestmark = pytest.mark.usefixtures("native")
 
 #: Expert names of `runs`, in gate order.
-NAMES = ("stg", "stg_2", "4dgaussians", "stg_3", "ed3dgs")
+NAMES = ("stg", "stg_2", "4dgaussians", "stg_3", "ed3dgs", "ex4dgs")
 
 
 @pytest.fixture
 def experts() -> list[tuple[str, ExpertModel]]:
-    """Spherical harmonics, the full head, another family, the lite head, a family with clocks of its cameras."""
+    """Spherical harmonics, the full head, another family, the lite head; families with clocks of cameras, and of two
+    sets with a mip filter."""
     return [
         ("stg", make_expert("stg", 1, count=30)),
         ("stg", make_expert("stg", 2, count=25, head="full")),
         ("4dgaussians", make_expert("4dgaussians", 3, count=40, background="white")),
         ("stg", make_expert("stg", 4, count=20, head="lite", background="white")),
         ("ed3dgs", make_expert("ed3dgs", 5, count=35, cameras=("a", "b"))),
+        ("ex4dgs", make_expert("ex4dgs", 6, count=30)),
     ]
 
 
@@ -92,7 +94,7 @@ def test_copies_of_one_expert_equal_it(tmp_path: Path, head: str) -> None:
 def test_permuting_experts_permutes_pictures_and_gates(runs: list[Path]) -> None:
     model = make_mixture(runs)
     randomise_router(model)
-    order = [3, 1, 4, 0, 2]
+    order = [3, 1, 4, 0, 5, 2]
     permuted = make_mixture([runs[index] for index in order])
     permuted.router.network.load_state_dict(model.router.network.state_dict())
     for target, source in enumerate(order):

@@ -9,7 +9,7 @@ import tyro
 
 from moegs_ns.router.mixture import MixtureModelConfig
 from moegs_ns.training.optimizers import RAdamConfig
-from tests.router.building import make_mixture
+from tests.router.building import NUM_FRAMES, make_mixture
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,16 @@ def test_the_rate_of_the_weights_decays_as_in_the_authors_script(method: Any) ->
 
 def test_a_new_run_needs_experts(runs: list[Path], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="found none; pass --experts RUN RUN"):
-        MixtureModelConfig().prepare_start()
+        MixtureModelConfig().prepare_start({})
     with pytest.raises(FileNotFoundError, match="nowhere"):
-        MixtureModelConfig(experts=(runs[0], tmp_path / "nowhere")).prepare_start()
-    MixtureModelConfig(experts=tuple(runs)).prepare_start()
+        MixtureModelConfig(experts=(runs[0], tmp_path / "nowhere")).prepare_start({})
+    MixtureModelConfig(experts=tuple(runs)).prepare_start({})
+
+
+def test_experts_of_other_data_are_refused_before_anything_is_built(runs: list[Path]) -> None:
+    config = MixtureModelConfig(experts=tuple(runs))
+    config.prepare_start({"scene": "toy", "num_frames": NUM_FRAMES, "first_frame": 0})
+    with pytest.raises(ValueError, match=r"expected experts of the scene 'dance', found .* trained on 'toy'"):
+        config.prepare_start({"scene": "dance", "num_frames": NUM_FRAMES + 1})
+    with pytest.raises(ValueError, match="frame options"):
+        config.prepare_start({"scene": "toy", "num_frames": NUM_FRAMES + 1})

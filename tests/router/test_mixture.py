@@ -50,18 +50,18 @@ def test_outputs(runs: list[Path]) -> None:
 
 
 def test_one_pass_equals_separate_renders_bit_for_bit(tmp_path: Path) -> None:
-    # Different near planes put the experts into different groups of projection.
-    families = ["stg", "4dgaussians", "stg"]
+    # Different near planes, and the mip filter of Ex4DGS, put the experts into different groups of projection.
+    families = ["stg", "4dgaussians", "ex4dgs", "stg"]
     experts = [
         make_expert(name, seed, near=near)
-        for seed, (name, near) in enumerate(zip(families, (0.2, 0.01, 3.9), strict=True))
+        for seed, (name, near) in enumerate(zip(families, (0.2, 0.01, 0.2, 3.9), strict=True))
     ]
     runs = [save_run(tmp_path / str(i), expert, families[i]) for i, expert in enumerate(experts)]
     model = make_mixture(runs)
     randomise_router(model)
     for time in (0.0, 0.4, 1.0):
         outputs = render(model, time)
-        for name, expert in zip(("stg", "4dgaussians", "stg_2"), experts, strict=True):
+        for name, expert in zip(("stg", "4dgaussians", "ex4dgs", "stg_2"), experts, strict=True):
             alone = render(expert, time)["rgb"]
             assert alone.std() > 0.05
             assert torch.equal(outputs[f"expert_{name}"], alone), (name, time)
@@ -89,7 +89,7 @@ def test_colour_and_weights_share_one_compositing(runs: list[Path], monkeypatch:
     assert len(calls) == 2
 
 
-@pytest.mark.parametrize("family", ["stg", "4dgaussians"])
+@pytest.mark.parametrize("family", ["stg", "4dgaussians", "ex4dgs"])
 def test_copies_of_one_expert_equal_it(tmp_path: Path, family: str) -> None:
     expert = make_expert(family, 4)
     run = save_run(tmp_path / "run", expert, family)

@@ -102,7 +102,8 @@ def test_evaluation_without_the_experts_runs(stages: Stages) -> None:
     names = ["expert_stg", "expert_4dgaussians", "expert_stg_2", "mean_of_experts", "smoothed_oracle", "pixel_oracle"]
     for name in names:
         assert np.isfinite(results[f"{name}/psnr"]) and np.isfinite(results[f"{name}/ssim"])
-    assert results["pixel_oracle/psnr"] >= max(results["psnr"], *(results[f"{name}/psnr"] for name in names[:3]))
+    # The mixture itself has no such bound: a blend of pictures can be nearer to the truth than any of them.
+    assert results["pixel_oracle/psnr"] >= max(results[f"{name}/psnr"] for name in names[:3])
     assert results["protocol"]["model"]["experts"] == ["stg", "4dgaussians", "stg_2"]
 
 

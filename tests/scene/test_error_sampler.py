@@ -36,6 +36,25 @@ def test_plain_before_the_start_and_in_every_other_step() -> None:
     assert all(frames(group) == [0] for group in groups[7::2])
 
 
+def test_a_limit_shows_the_earliest_instants_only_and_is_resumed() -> None:
+    sampler = make(hold_interval=4, hold_steps=3)
+    see_all(sampler, [0.1, 0.1, 0.2, 0.1, 0.9, 0.1])
+    for _ in range(9):
+        sampler.next_group()
+    sampler.limit(3)
+    groups = [sampler.next_group() for _ in range(60)]
+    assert {frame for group in groups for frame in frames(group)} == {0, 1, 2}
+    state = sampler.state()
+    resumed = make(hold_interval=4, hold_steps=3)
+    resumed.load_state(state)
+    resumed.limit(3)  # the same: nothing begins anew
+    assert [resumed.next_group() for _ in range(60)] == [sampler.next_group() for _ in range(60)]
+    sampler.limit(FRAMES)
+    assert 4 in {frame for _ in range(40) for frame in frames(sampler.next_group())}
+    with pytest.raises(ValueError, match="among the 0 earliest instants"):
+        sampler.limit(0)
+
+
 def test_instants_come_in_proportion_to_their_excess_error() -> None:
     sampler = make()
     see_all(sampler, [0.1, 0.2, 0.4, 0.1, 0.1, 0.1])

@@ -10,7 +10,7 @@ from PIL import Image
 
 from moegs_ns.scene.dataparsers.n3v import N3VDataParserConfig
 from moegs_ns.scene.dataset import FrameDataset
-from moegs_ns.scene.motion_seeds import FixedCameras, carve_motion_seeds, fixed_cameras
+from moegs_ns.scene.motion_seeds import FixedCameras, _share_out, _Surface, carve_motion_seeds, fixed_cameras
 
 STATIC = 1  # object id in the masks
 
@@ -22,7 +22,8 @@ def sample(scene: Path, split: str) -> FrameDataset:
 def test_seeds_lie_on_moving_objects_in_an_unseen_camera(sample_scene: Path) -> None:
     train, test = sample(sample_scene, "train"), sample(sample_scene, "test")
     bounds = train.scene_box.aabb
-    points, colors, times = carve_motion_seeds(fixed_cameras(train), bounds, count=400, slices=4)
+    seeds = carve_motion_seeds(fixed_cameras(train), bounds, count=400, slices=4)
+    points, colors, times = seeds.points, seeds.colors, seeds.times
     assert 200 <= len(points) <= 400 and len(times.unique()) == 4
     assert float(colors.min()) >= 0 and float(colors.max()) <= 1
     assert ((points >= bounds[0] - 0.1) & (points <= bounds[1] + 0.1)).all()
@@ -40,20 +41,50 @@ def test_seeds_lie_on_moving_objects_in_an_unseen_camera(sample_scene: Path) -> 
     assert fixed_cameras(train).project(points).seen.sum(dim=0).min() >= 6
 
 
-def test_small_fast_things_get_their_share(sample_scene: Path) -> None:
+def test_what_passes_gets_its_share_at_its_instant(sample_scene: Path) -> None:
     train = sample(sample_scene, "train")
     truth = json.loads((sample_scene / "ground_truth.json").read_text("utf8"))["frames"]
-    points, _, times = carve_motion_seeds(fixed_cameras(train), train.scene_box.aabb, count=1200, slices=4)
-    ball = torch.stack([torch.tensor(truth[round(float(t) * (len(truth) - 1))]["ball"])[:3, 3] for t in times])
-    # Its pixels are 0.7 % of the picture.
-    assert ((points - ball).norm(dim=1) < 0.2).float().mean() > 0.015
+    cameras, options = fixed_cameras(train), {"per": "place", "surfaces": 0.2}
+    seeds = carve_motion_seeds(cameras, train.scene_box.aabb, count=1200, slices=6, **options)
+    frames = [truth[round(float(time) * (len(truth) - 1))] for time in seeds.times]
+    near = {
+        name: (seeds.points - torch.tensor([frame[name] for frame in frames])[:, :3, 3]).norm(dim=1) < radius
+        for name, radius in (("ball", 0.2), ("rotor", 0.3))
+    }
+    # The ball's pixels are 0.7 % of the picture; it never comes back, the rotor turns where it stands.
+    assert near["ball"].float().mean() > 0.06
+    assert seeds.durations[near["ball"]].median() <= 2 / 6
+    assert seeds.durations[near["rotor"]].median() >= 3 / 6
+
+
+def test_places_share_alike_at_an_instant_or_over_the_clip() -> None:
+    """Cell 1 moves at both instants, cells 0 and 2 at one: half of the points are theirs, or two thirds."""
+
+    def surface(time: float, *cells: int) -> _Surface:
+        cell = torch.tensor(cells).repeat_interleave(10)
+        return _Surface(
+            time, torch.zeros(len(cell), 3), torch.zeros(len(cell), 3), cell, torch.arange(10).repeat(len(cells))
+        )
+
+    found = [surface(0.0, 0, 1), surface(1.0, 1, 2)]
+    generator = torch.Generator().manual_seed(0)
+    each = _share_out(found, 12, "instant", 2, 3, generator)
+    assert [int((each.durations == d).sum()) for d in (0.5, 1.0)] == [6, 6]
+    over = _share_out(found, 12, "place", 2, 3, generator)
+    assert [int((over.durations == d).sum()) for d in (0.5, 1.0)] == [8, 4]
+    assert [int((over.times == t).sum()) for t in (0.0, 1.0)] == [6, 6]
+
+
+def test_the_share_of_places_is_checked() -> None:
+    with pytest.raises(ValueError, match=r"in \(0,1\], found 0"):
+        carve_motion_seeds(still(4, 3), torch.tensor([[-1.0] * 3, [1.0] * 3]), 10, 2, surfaces=0)
 
 
 def test_the_same_seed_carves_the_same_points(sample_scene: Path) -> None:
     cameras, box = fixed_cameras(sample(sample_scene, "train")), torch.tensor([[-1.0, -1.0, 0.0], [1.0, 1.0, 2.0]])
     state = torch.get_rng_state()
     first, second = (carve_motion_seeds(cameras, box, 50, 2, seed=3) for _ in range(2))
-    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    assert len(first) and torch.equal(first.points, second.points) and torch.equal(first.durations, second.durations)
     assert torch.equal(torch.get_rng_state(), state)
 
 
@@ -66,8 +97,8 @@ def still(count: int, frames: int) -> FixedCameras:
 
 
 def test_nothing_moves_nothing_is_carved() -> None:
-    points, colors, times = carve_motion_seeds(still(4, 3), torch.tensor([[-1.0] * 3, [1.0] * 3]), 10, 2)
-    assert points.shape == colors.shape == (0, 3) and times.shape == (0,)
+    seeds = carve_motion_seeds(still(4, 3), torch.tensor([[-1.0] * 3, [1.0] * 3]), 10, 2)
+    assert seeds.points.shape == seeds.colors.shape == (0, 3) and seeds.times.shape == seeds.durations.shape == (0,)
 
 
 @pytest.mark.parametrize(("cameras", "frames"), [(2, 5), (4, 1)])

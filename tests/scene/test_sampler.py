@@ -88,3 +88,37 @@ def test_too_few_images() -> None:
     with pytest.raises(ValueError, match=r"cameras_per_step = 2 .*every instant, found 1.*same-instant False"):
         GroupSampler(list(range(6)), 2, True, 0)
     assert len(GroupSampler(list(range(6)), 2, False, 0).next_group()) == 2
+
+
+@pytest.mark.parametrize("same_instant", [True, False])
+def test_a_limit_shows_the_earliest_instants_only(same_instant: bool) -> None:
+    sampler = GroupSampler([10 * instant for instant in INSTANTS], 1, same_instant, seed=3)
+    for _ in range(4):
+        sampler.next_group()
+    sampler.limit(2)
+    allowed = [image for image, instant in enumerate(INSTANTS) if instant < 2]
+    assert sorted(sampler.next_group()[0] for _ in allowed) == allowed
+    sampler.next_group()
+    sampler.limit(2)  # nothing new: the epoch goes on
+    rest = [sampler.next_group()[0] for _ in allowed[1:]]
+    assert len(set(rest)) == len(allowed) - 1
+    sampler.limit(1000)
+    assert sorted(sampler.next_group()[0] for _ in INSTANTS) == list(range(len(INSTANTS)))
+    with pytest.raises(ValueError, match="among the 0 earliest instants, found 0"):
+        sampler.limit(0)
+
+
+def test_resumption_under_a_limit_is_exact() -> None:
+    sampler = GroupSampler(INSTANTS, 1, False, seed=5)
+    sampler.limit(3)
+    for _ in range(30):
+        sampler.next_group()
+    state = sampler.state()
+    expected = [sampler.next_group() for _ in range(70)]
+    resumed = GroupSampler(INSTANTS, 1, False, seed=12345)
+    resumed.load_state(state)
+    resumed.limit(3)
+    assert [resumed.next_group() for _ in range(70)] == expected
+    del state["limit"]  # of a version without limits
+    resumed.load_state(state)
+    assert {INSTANTS[resumed.next_group()[0]] for _ in INSTANTS} > {0, 1, 2}

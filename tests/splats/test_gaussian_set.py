@@ -139,3 +139,49 @@ def test_neighbor_distance_equals_brute_force() -> None:
     assert torch.allclose(neighbor_rms_distance(points).double(), nearest.square().mean(1).sqrt(), rtol=1e-5)
     assert neighbor_rms_distance(points[:1]).tolist() == [0.0]
     assert neighbor_rms_distance(points[:2]).tolist() == pytest.approx([float((points[0] - points[1]).norm())] * 2)
+
+
+def test_appended_rows_have_fresh_moments_and_start_values() -> None:
+    gaussians, optimizers = make_set(3)
+    gaussians.gradient_sum += 1
+    rows = {name: torch.full((2, *p.shape[1:]), 0.5) for name, p in gaussians.params.items()}
+    before, momentum = gaussians["extra"].detach().clone(), moments(gaussians, optimizers, "extra").clone()
+    gaussians.append(rows, optimizers, {"gradient_count": torch.tensor([4.0, 5.0])})
+    assert torch.equal(gaussians["extra"], torch.cat([before, rows["extra"]]))
+    assert torch.equal(moments(gaussians, optimizers, "extra"), torch.cat([momentum, torch.zeros(2, 2, 5)]))
+    assert gaussians.gradient_sum.tolist() == [1, 1, 1, 0, 0]
+    assert gaussians.gradient_count.tolist() == [0, 0, 0, 4, 5]
+    gaussians["means"].sum().backward()
+    optimizers["means"].step()
+    assert (gaussians["means"][3:] != 0.5).all()
+    with pytest.raises(ValueError, match="rows of"):
+        gaussians.append({name: value for name, value in rows.items() if name != "extra"}, optimizers)
+
+
+def test_rows_can_be_appended_to_an_empty_set() -> None:
+    gaussians, optimizers = make_set(2)
+    rows = {name: p.detach().clone() for name, p in gaussians.params.items()}
+    gaussians.remove(torch.ones(2, dtype=torch.bool), optimizers)
+    assert len(gaussians) == 0
+    gaussians.append(rows, optimizers)
+    assert len(gaussians) == 2 and moments(gaussians, optimizers, "means").shape == (2, 3)
+
+
+def test_further_statistics_follow_their_gaussians() -> None:
+    count = 4
+    tensors = {"means": (3,), "scales": (3,), "quats": (4,), "opacities": ()}
+    gaussians = GaussianSet({name: torch.randn(count, *s) for name, s in tensors.items()}, {"least": torch.inf})
+    optimizers = {name: torch.optim.RAdam([p], lr=1e-2) for name, p in gaussians.params.items()}
+    assert gaussians.statistic("least").tolist() == [torch.inf] * 4
+    gaussians.statistic("least").copy_(torch.arange(4.0))
+    gaussians.clone(torch.tensor([False, True, False, False]), optimizers)
+    gaussians.split(torch.tensor([False, False, True, False, False]), optimizers)
+    gaussians.remove(torch.tensor([True, False, False, False, False, False]), optimizers)
+    assert gaussians.statistic("least").tolist() == [1, 3, 1, 2, 2]
+    other = GaussianSet({name: torch.zeros(1, *s) for name, s in tensors.items()}, {"least": torch.inf})
+    other.load_state_dict(gaussians.state_dict())
+    assert other.statistic("least").tolist() == [1, 3, 1, 2, 2]
+    gaussians.reset_statistics()
+    assert gaussians.statistic("least").tolist() == [1, 3, 1, 2, 2]
+    gaussians.reset_statistics(["least"])
+    assert gaussians.statistic("least").tolist() == [torch.inf] * 5

@@ -158,15 +158,11 @@ def test_nerfstudio_understands_every_command_line(tmp_path: Path, preset: str |
     import tyro
 
     from moegs_ns import method_configs
+    from moegs_ns.method_configs import moegs_router
 
-    methods = (
-        method_configs.moegs_stg,
-        method_configs.moegs_4dgaussians,
-        method_configs.moegs_ed3dgs,
-        method_configs.moegs_router,
-    )
+    methods = [moegs_router, *(getattr(method_configs, f"moegs_{name}") for name in EXPERTS)]
     registered = {one.config.method_name: one.config for one in methods}
-    for stage in stages_of(tmp_path, ["stg", "4dgaussians", "ed3dgs"], preset=preset, options=("--downscale", "4")):
+    for stage in stages_of(tmp_path, list(EXPERTS), preset=preset, options=("--downscale", "4")):
         config = tyro.cli(
             type(registered[stage.method]),
             default=registered[stage.method],
