@@ -55,7 +55,11 @@ def rest(one: dict[str, Any]) -> Judgment:
 
 def against_bare(one: dict[str, Any], stage: str) -> Judgment:
     """Networks or grids against the fastest way to do their bare work."""
-    bare = sum(min(network["bare_ms"].values()) for network in one["networks"].values() if network["stage"] == stage)
+    bare = sum(
+        min(network["bare_ms"].values())
+        for network in one["networks"].values()
+        if network["stage"] == stage and network["bare_ms"]
+    )
     return Judgment(stage_ms(one, stage) / bare if bare else None, BARE_BOUND)
 
 

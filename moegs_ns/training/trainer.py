@@ -186,8 +186,7 @@ class MoegsTrainer(Trainer):
 
     def setup(self, test_mode: Literal["test", "val", "inference"] = "val") -> None:
         """Build pipeline, optimizers, viewer and writers, load the checkpoint to resume from, write ``run.json``."""
-        if torch.device(self.device).type == "cpu":
-            keep_freed_memory()
+        keep_freed_memory(self.device)
         super().setup(test_mode)
         self.base_dir.mkdir(parents=True, exist_ok=True)
         checkpoints.remove_unfinished_checkpoints(self.base_dir)
