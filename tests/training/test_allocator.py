@@ -12,18 +12,18 @@ import resource, sys
 import torch
 from moegs_ns.training.allocator import keep_freed_memory
 
-def faults_of_a_hundred_steps():
+def faults_of_sixty_steps():
     def step():
-        return [torch.zeros(1_000_000).add_(1).sum() for _ in range(3)]
+        held = [torch.ones(1_000_000) for _ in range(20)]  # together more than the library keeps by itself
     step()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(100):
+    for _ in range(60):
         step()
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 if sys.argv[1] == "kept":
     assert not keep_freed_memory("cuda") and keep_freed_memory("cpu")
-print(faults_of_a_hundred_steps())
+print(faults_of_sixty_steps())
 """
 
 
@@ -36,5 +36,5 @@ def test_freed_blocks_are_reused(project_root: Path) -> None:
         return int(result.stdout)
 
     usual, kept = faults("usual"), faults("kept")
-    assert kept < 2000
-    assert usual > 5 * kept
+    # Not the number of pages: the system may hand out many at a time.
+    assert kept < usual / 2
