@@ -1,15 +1,19 @@
 """One canonical set of Gaussians for all times: how it starts, and what changes to its raw values make of it."""
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
+from moegs_ns.experts.base import ExpertModel
 from moegs_ns.experts.densification import DensifyingModelConfig
 from moegs_ns.experts.frustum import take_rows
 from moegs_ns.experts.new_gaussians import new_gaussians
+from moegs_ns.experts.presence import learn_presence
 from moegs_ns.experts.seeds import SeedCloud, seed_spacing, thin_out
 from moegs_ns.splats.gaussian_set import GaussianSet
 from moegs_ns.splats.quaternions import unit_quaternions
@@ -25,10 +29,52 @@ class CanonicalModelConfig(DensifyingModelConfig):
     """Which of the seed points that have a time the canonical set starts from, besides those without: the first
     instant's, or all. The field cannot bring in what the canonical set lacks (the authors start from one frame); with
     the points of all instants it shows each when it is there, through its opacity."""
+    presence_rounds: int = 0
+    """Before the first step, fit the field this many times to when something moves at each seed's place, so that it
+    hides the seed otherwise. Wants all seeds, with a time (--pipeline.datamanager.motion-seeds), and changing
+    opacities; no such fit in the papers."""
     deform_opacity: bool = True
     """Whether opacities change with time."""
     deform_color: bool = True
     """Whether spherical harmonics change with time."""
+
+
+class CanonicalModel(ExpertModel):
+    """An expert that deforms one canonical set of Gaussians by a field."""
+
+    config: CanonicalModelConfig
+
+    @abstractmethod
+    def field_parameters(self) -> list[Parameter]:
+        """What the field learns, embeddings of Gaussians included."""
+
+    @abstractmethod
+    def field_changes(self, time: float, rows: Tensor) -> Mapping[str, Tensor]:
+        """What the field adds to the raw values of the Gaussians at ``rows [n]``, as at the end of training."""
+
+    def populate_modules(self) -> None:
+        """As the base.
+
+        Raises:
+            ValueError: the field is to hide what is not there but must not change opacities.
+        """
+        super().populate_modules()
+        if self.config.presence_rounds and not self.config.deform_opacity:
+            raise ValueError(
+                "expected --pipeline.model.deform-opacity True with --pipeline.model.presence-rounds, found False: the "
+                "field hides Gaussians through their opacity; set presence-rounds to 0"
+            )
+
+    def canonical_seeds(self, seeds: SeedCloud) -> SeedCloud:
+        """The seed points the canonical set starts from, in the order of its rows."""
+        self._seeds = canonical_cloud(seeds, self.config)
+        return self._seeds
+
+    def _begin_step(self, step: int) -> None:
+        super()._begin_step(step)
+        rounds = self.config.presence_rounds
+        if step == 0 and rounds:
+            learn_presence(self._seeds, self.num_frames, self.field_changes, self.field_parameters(), rounds)
 
 
 def canonical_cloud(seeds: SeedCloud, config: CanonicalModelConfig) -> SeedCloud:

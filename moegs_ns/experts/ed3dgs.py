@@ -27,10 +27,9 @@ from nerfstudio.engine.optimizers import Optimizers
 from torch import Tensor
 from torch.nn import Parameter
 
-from moegs_ns.experts.base import ExpertModel
 from moegs_ns.experts.canonical import (
+    CanonicalModel,
     CanonicalModelConfig,
-    canonical_cloud,
     canonical_tensors,
     deformed_attributes,
     deformed_splats,
@@ -106,7 +105,7 @@ class ED3DGSModelConfig(CanonicalModelConfig):
     """Mean screen-space gradient (half-image units) above which a Gaussian is cloned or split."""
 
 
-class ED3DGSModel(ExpertModel):
+class ED3DGSModel(CanonicalModel):
     """Canonical Gaussians with embeddings, and two networks that deform them."""
 
     config: ED3DGSModelConfig
@@ -114,7 +113,7 @@ class ED3DGSModel(ExpertModel):
     def initial_tensors(self, seeds: SeedCloud) -> dict[str, Tensor]:
         """Raw canonical parameters at the seed points; embeddings are zero."""
         config = self.config
-        seeds = canonical_cloud(seeds, config)
+        seeds = self.canonical_seeds(seeds)
         tensors = canonical_tensors(seeds, config.sh_degree, _LARGEST_LOG_SCALE)
         return {**tensors, "embeddings": torch.zeros(len(seeds), config.embedding_size)}
 
@@ -226,6 +225,18 @@ class ED3DGSModel(ExpertModel):
             name: slow[name] + fast[name] if ramp == 1 else ramp * (slow[name] + fast[name])
             for name, ramp in ramps.items()
         }
+
+    def field_parameters(self) -> list[Parameter]:
+        """The embeddings and the fast network's. The slow network and the table stay as they are: what appears and
+        disappears is sudden, and motion should not start so."""
+        return [self.gaussians["embeddings"], *self.fine_network.parameters()]
+
+    def field_changes(self, time: float, rows: Tensor) -> dict[str, Tensor]:
+        """What the networks add to the raw values of the Gaussians at ``rows [n]``, without ramps and with all control
+        points."""
+        clock = self.time_table.weight.new_tensor(self.clock * time)
+        instants = self.time_table(clock, self.coarse_points), self.time_table(clock, self.fine_points)
+        return self._changes(dict.fromkeys(self.coarse_network.heads, 1.0), instants, rows)
 
     # -- losses ----------------------------------------------------------------------------------------------------
 

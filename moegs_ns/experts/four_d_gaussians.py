@@ -21,10 +21,9 @@ from nerfstudio.engine.optimizers import Optimizers
 from torch import Tensor
 from torch.nn import Parameter
 
-from moegs_ns.experts.base import ExpertModel
 from moegs_ns.experts.canonical import (
+    CanonicalModel,
     CanonicalModelConfig,
-    canonical_cloud,
     canonical_tensors,
     deformed_attributes,
     deformed_splats,
@@ -75,14 +74,14 @@ class FourDGaussiansModelConfig(CanonicalModelConfig):
     """Prune only while there are more Gaussians than this (the authors never prune small scenes)."""
 
 
-class FourDGaussiansModel(ExpertModel):
+class FourDGaussiansModel(CanonicalModel):
     """Canonical Gaussians and a HexPlane deformation field."""
 
     config: FourDGaussiansModelConfig
 
     def initial_tensors(self, seeds: SeedCloud) -> dict[str, Tensor]:
         """Raw canonical parameters at the seed points."""
-        seeds = canonical_cloud(seeds, self.config)
+        seeds = self.canonical_seeds(seeds)
         self._seed_bounds = torch.stack([seeds.points.amin(0), seeds.points.amax(0)])
         return canonical_tensors(seeds, self.config.sh_degree)
 
@@ -131,6 +130,14 @@ class FourDGaussiansModel(ExpertModel):
     ) -> dict[str, Tensor]:
         """What the field adds to the raw values ``names`` of the Gaussians at ``rows``; None for all."""
         return self.network(self.grid(take_rows(self.gaussians["means"], rows), time), names=names)
+
+    def field_parameters(self) -> list[Parameter]:
+        """The grid's and the network's."""
+        return [*self.grid.parameters(), *self.network.parameters()]
+
+    def field_changes(self, time: float, rows: Tensor) -> dict[str, Tensor]:
+        """What the field adds to the raw values of the Gaussians at ``rows [n]``."""
+        return self._changes(time, rows)
 
     def step_losses(self) -> dict[str, Tensor]:
         """Regularisers of the field, fine stage only."""

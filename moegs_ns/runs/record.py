@@ -25,7 +25,9 @@ RUN_RECORD_NAME = "run.json"
 _PACKAGES = ("moegs_ns", "nerfstudio", "torch", "gsplat", "numpy")
 _CHECKOUT = Path(__file__).resolve().parents[2]
 # Kept results and the page made of them, as git takes them: written while suites run, they make no other program.
-_NOT_SOURCE = (":(exclude)benchmarks/results", ":(exclude)docs/results.md")
+_NOT_SOURCE = tuple(
+    f":(exclude){path}" for path in ("benchmarks/results", "docs/results.md", "docs/experts.md", "docs/performance.md")
+)
 _REQUIRED = ("method", "expert", "scene", "versions", "progress")
 
 
