@@ -14,13 +14,17 @@ LEAST_GAIN_DB = 0.1
 LEAST_DEMO_LEAD_DB = 1.0
 MOST_ROUTER_SHARE = 0.05
 SEEDS = (42, 43, 44)
-EXPERTS = ("stg", "4dgaussians")
+EXPERTS = ("ex4dgs", "stg", "ed3dgs", "4dgaussians")
+#: Something that is in each place for two frames must be learnt by one expert at least, and one mixture's experts are
+#: of about one quality.
+LEAST_BALL_DB = 20.0
+MOST_APART_DB = 1.5
 
 
 def kept(project_root: Path, suite: str, method: str, seed: int) -> dict[str, Any]:
     scene, preset = suite.split("_")
-    pair = "-stg+4dgaussians" if method == "router" else ""
-    name = f"{scene}_moegs-{method}_{preset}-seed{seed}{pair}.json"
+    mixed = f"-{'+'.join(EXPERTS)}" if method == "router" else ""
+    name = f"{scene}_moegs-{method}_{preset}-seed{seed}{mixed}.json"
     return json.loads((project_root / "benchmarks" / "results" / suite / name).read_text("utf8"))
 
 
@@ -52,3 +56,11 @@ def test_demo_mixture_beats_the_temporal_mean_and_scores_every_object(project_ro
     result = kept(project_root, "mixed_demo", "router", 42)
     assert result["scores"]["psnr"] >= result["temporal_mean"]["psnr"] + LEAST_DEMO_LEAD_DB
     assert result["objects"]
+
+
+def test_demo_experts_are_of_one_quality_and_one_learns_the_ball(project_root: Path) -> None:
+    results = [kept(project_root, "mixed_demo", method, 42) for method in EXPERTS]
+    scores = [result["scores"]["psnr"] for result in results]
+    assert max(scores) - min(scores) <= MOST_APART_DB
+    assert max(result["objects"]["psnr"]["rgb"]["ball"] for result in results) >= LEAST_BALL_DB
+    assert all(result["record"]["progress"]["training_seconds"] <= MOST_SECONDS for result in results)
