@@ -3,6 +3,7 @@
 
 #include <new>
 
+#include "cpu_adam.h"
 #include "cpu_composite_backward.h"
 #include "cpu_composite_forward.h"
 #include "cpu_binning.h"
@@ -243,6 +244,14 @@ int32_t moegs_mean_difference(int64_t count, int32_t neighbors, int32_t size, co
         double total = 0.0;
         for (int64_t i = 0; i < count; ++i) total += double(node_sums[size_t(i)]);
         *mean = float(total / double(edges));
+        return MOEGS_OK;
+    });
+}
+
+int32_t moegs_adam_step(int32_t count, const moegs_adam_tensor *tensors, const moegs_adam_numbers *numbers,
+                        int32_t threads) {
+    return guarded([&]() -> int32_t {
+        for (int32_t i = 0; i < count; ++i) adam_step(tensors[i], *numbers, threads);
         return MOEGS_OK;
     });
 }

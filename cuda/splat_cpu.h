@@ -15,7 +15,7 @@ extern "C" {
 #endif
 
 // Raised whenever a signature below changes, so that a caller can refuse a library it does not know.
-#define MOEGS_SPLAT_ABI 2
+#define MOEGS_SPLAT_ABI 3
 
 enum {
     MOEGS_OK = 0,
@@ -101,6 +101,21 @@ int32_t moegs_planes_backward(int64_t count, int32_t channels, int32_t size, con
 int32_t moegs_mean_difference(int64_t count, int32_t neighbors, int32_t size, const float *rows,
                               const int64_t *index /*[N,k]*/, const float *weight /*[N,k]*/, const int64_t *order,
                               const int64_t *starts, int32_t threads, float *mean /*[1]*/, float *v_rows /*[N,S]*/);
+
+// One step of Adam over several tensors: m += (1 - beta1) (g - m), v = beta2 v + (1 - beta2) g^2 with the gradient g plus
+// weight_decay * value; value -= step_size * m / (root_scale * sqrt(v) + eps), with root_scale 0 without the division (the
+// first steps of rectified Adam). The two factors hold what of bias corrections depends on the number of steps.
+typedef struct {
+    int64_t count;
+    float *value, *first, *second;  // [count]; updated in place
+    const float *gradient;          // [count]
+    float step_size, root_scale;
+} moegs_adam_tensor;
+typedef struct {
+    float one_minus_beta1, beta2, one_minus_beta2, eps, weight_decay;
+} moegs_adam_numbers;
+int32_t moegs_adam_step(int32_t count, const moegs_adam_tensor *tensors, const moegs_adam_numbers *numbers,
+                        int32_t threads);
 
 #ifdef __cplusplus
 }
