@@ -9,6 +9,7 @@
 #include "cpu_binning.h"
 #include "cpu_colors.h"
 #include "cpu_differences.h"
+#include "cpu_photometric.h"
 #include "cpu_planes.h"
 #include "cpu_projection.h"
 #include "cpu_ssim.h"
@@ -199,8 +200,17 @@ int32_t moegs_ssim_backward(int32_t height, int32_t width, int32_t channels, con
     return guarded([&]() -> int32_t {
         const SsimImages images{height, int64_t(width) * channels, channels, x, y};
         on_ranges(height, threads, [&](int, int64_t begin, int64_t end) {
-            ssim_backward_rows(images, partials, v_map, begin, end, v_x);
+            ssim_backward_rows<true>(images, partials, v_map, begin, end, [](float v, int64_t) { return v; }, v_x);
         });
+        return MOEGS_OK;
+    });
+}
+
+int32_t moegs_photometric(int32_t height, int32_t width, int32_t channels, const float *x, const float *y,
+                          float ssim_weight, int32_t threads, float *loss, float *maps, float *v_x) {
+    return guarded([&]() -> int32_t {
+        const SsimImages images{height, int64_t(width) * channels, channels, x, y};
+        *loss = photometric(images, ssim_weight, threads, maps, v_x);
         return MOEGS_OK;
     });
 }

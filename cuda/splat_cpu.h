@@ -86,6 +86,11 @@ int32_t moegs_ssim_forward(int32_t height, int32_t width, int32_t channels, cons
 int32_t moegs_ssim_backward(int32_t height, int32_t width, int32_t channels, const float *x, const float *y,
                             const float *partials, const float *v_map, int32_t threads, float *v_x);
 
+// (1 - w) mean |x - y| + w (1 - mean similarity) of two images [H,W,C], with w = ssim_weight; its gradient v_x with respect
+// to x and, per pixel, maps [H,W,3] of 1, the mean of |x - y| and of the similarity over the channels. Both may be null.
+int32_t moegs_photometric(int32_t height, int32_t width, int32_t channels, const float *x, const float *y,
+                          float ssim_weight, int32_t threads, float *loss /*[1]*/, float *maps, float *v_x);
+
 // Features of points [N,3] in [-1,1] (clamped) out of planes [3,size,size,C] over the pairs of axes (0,1), (0,2), (1,2),
 // rows along the second, and lines [3,size,C] along the axes: the product of three bilinear and three linear lookups.
 // Writes C floats to each of N rows of `stride` floats. Backward writes v_planes and v_lines and adds to v_points [N,3].

@@ -40,7 +40,13 @@ from torch import Tensor
 
 from moegs_ns.experts.base import ExpertModel, ExpertModelConfig
 from moegs_ns.experts.ex4dgs_density import Ex4DGSDensity
-from moegs_ns.experts.ex4dgs_errors import ERROR_STATISTICS, SeenView, accumulate_errors, error_maps
+from moegs_ns.experts.ex4dgs_errors import (
+    ERROR_STATISTICS,
+    SeenView,
+    accumulate_errors,
+    colours_and_probe,
+    tracked_errors,
+)
 from moegs_ns.experts.fields.hermite import keyframed_position
 from moegs_ns.experts.fields.slerp import keyframed_rotation
 from moegs_ns.experts.fields.temporal_window import temporal_window
@@ -48,7 +54,7 @@ from moegs_ns.experts.keyframes import GrowingWindow, KeyframeClock
 from moegs_ns.experts.new_gaussians import new_gaussians
 from moegs_ns.experts.seeds import SeedCloud, seed_spacing, thin_out
 from moegs_ns.experts.views import camera_time, ground_truth_image
-from moegs_ns.losses import ssim_map
+from moegs_ns.losses import photometric_loss_and_errors
 from moegs_ns.splats.camera import viewmat_from_camera_to_world
 from moegs_ns.splats.gaussian_parts import GaussianParts
 from moegs_ns.splats.gaussian_set import GaussianSet
@@ -281,9 +287,10 @@ class Ex4DGSModel(ExpertModel):
 
     def decode(self, composited: Tensor, rays: Callable[[], Tensor]) -> Tensor:
         """``[H,W,3]`` the picture; in training the blended probe beside it is kept for the loss."""
-        if self.training:
-            self._probe_image = composited[..., 3:]
-        return super().decode(composited, rays)
+        if not self.training:
+            return super().decode(composited, rays)
+        colours, self._probe_image = colours_and_probe(composited)
+        return colours
 
     def get_outputs(self, camera: Cameras) -> dict[str, Tensor]:
         """As the base; in training also ``probe [H,W,3]`` of zeros, and a note of what was seen from where and when."""
@@ -307,11 +314,10 @@ class Ex4DGSModel(ExpertModel):
         """Photometric loss of one view; in training also the (zero) term that tracks its errors back."""
         if "probe" not in outputs:
             return super().get_loss_dict(outputs, batch, metrics_dict)
-        truth, weight = ground_truth_image(batch, self.device), self.config.ssim_weight
-        absolute, similarity = (outputs["rgb"] - truth).abs(), ssim_map(outputs["rgb"], truth)
-        loss = (1 - weight) * absolute.mean() + weight * (1 - similarity.mean())
+        truth = ground_truth_image(batch, self.device)
+        loss, errors = photometric_loss_and_errors(outputs["rgb"], truth, self.config.ssim_weight)
         self._seen[-1].loss = loss.detach()
-        return {"photometric": loss + (outputs["probe"] * error_maps(absolute, similarity)).sum()}
+        return {"photometric": loss + tracked_errors(outputs["probe"], errors)}
 
     def step_losses(self) -> dict[str, Tensor]:
         """Regularisers: few static Gaussians are displaced, and dynamic ones stay near where they begin."""
