@@ -107,6 +107,26 @@ int32_t moegs_mean_difference(int64_t count, int32_t neighbors, int32_t size, co
                               const int64_t *index /*[N,k]*/, const float *weight /*[N,k]*/, const int64_t *order,
                               const int64_t *starts, int32_t threads, float *mean /*[1]*/, float *v_rows /*[N,S]*/);
 
+// Gaussians with keyframes at an instant: positions on a spline, a weighted sum of the four keyframes from `keyframe` - 1,
+// unit rotations a `share` of the way from `keyframe` to the next, and how visible they are at `time` between and around
+// two centres, which count in any order. Backward writes zeros for keyframes that have no part in it.
+typedef struct {
+    int64_t count;
+    int32_t keyframes, keyframe;        // number K; the last one before the instant, 1 to K - 3
+    float weights[4], share;
+    float time, least_width;            // least_width is added to exp(log_widths)
+    const float *means /*[N,K,3]*/, *quats /*[N,K,4]*/, *centers /*[N,2]*/, *log_widths /*[N,2]*/;
+} moegs_keyframes;
+int32_t moegs_keyframes_forward(const moegs_keyframes *keyframes, int32_t threads, float *means /*[N,3]*/,
+                                float *quats /*[N,4]*/, float *visible /*[N]*/);
+int32_t moegs_keyframes_backward(const moegs_keyframes *keyframes, int32_t threads, const float *v_means,
+                                 const float *v_quats, const float *v_visible, float *v_mean_keys, float *v_quat_keys,
+                                 float *v_centers, float *v_log_widths);
+
+// Mean distance of the keyframes 1 to reached - 1 of means [N,K,3] from keyframe 0, and its gradient.
+int32_t moegs_mean_reach(int64_t count, int32_t keyframes, int32_t reached, const float *means, int32_t threads,
+                         float *mean /*[1]*/, float *v_means);
+
 // One step of Adam over several tensors: m += (1 - beta1) (g - m), v = beta2 v + (1 - beta2) g^2 with the gradient g plus
 // weight_decay * value; value -= step_size * m / (root_scale * sqrt(v) + eps), with root_scale 0 without the division (the
 // first steps of rectified Adam). The two factors hold what of bias corrections depends on the number of steps.

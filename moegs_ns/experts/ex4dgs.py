@@ -47,9 +47,7 @@ from moegs_ns.experts.ex4dgs_errors import (
     colours_and_probe,
     tracked_errors,
 )
-from moegs_ns.experts.fields.hermite import keyframed_position
-from moegs_ns.experts.fields.slerp import keyframed_rotation
-from moegs_ns.experts.fields.temporal_window import temporal_window
+from moegs_ns.experts.keyframed_splats import Instant, keyframed_splats, mean_log_length, mean_reach
 from moegs_ns.experts.keyframes import GrowingWindow, KeyframeClock
 from moegs_ns.experts.new_gaussians import new_gaussians
 from moegs_ns.experts.seeds import SeedCloud, seed_spacing, thin_out
@@ -59,8 +57,8 @@ from moegs_ns.splats.camera import viewmat_from_camera_to_world
 from moegs_ns.splats.gaussian_parts import GaussianParts
 from moegs_ns.splats.gaussian_set import GaussianSet
 from moegs_ns.splats.projection import ProjectionSettings
-from moegs_ns.splats.sh import joined_sh, sh_tensors
-from moegs_ns.splats.splats import Splats, concatenate
+from moegs_ns.splats.sh import sh_tensors
+from moegs_ns.splats.splats import Splats
 
 _LEAST_SPACING = 1e-7**0.5
 # The full width at half maximum of a Gaussian, in standard deviations, as the authors round it.
@@ -234,31 +232,14 @@ class Ex4DGSModel(ExpertModel):
 
     def splats_at(self, time: float) -> Splats:
         """The Gaussians at ``time`` in [0,1], static ones first."""
-        frame = self.keyframe_clock.frame(time)
-        return concatenate([self._static_at(frame), self._dynamic_at(frame)])[0]
-
-    def _static_at(self, frame: float) -> Splats:
-        g = self.gaussians["static"]
-        return Splats(
-            means=g["means"] + g["displacement"] * (frame / self.window.end(int(self.training_step))),
-            quats=F.normalize(g["quats"], dim=-1),
-            scales=torch.exp(g["scales"]),
-            opacities=torch.sigmoid(g["opacities"]),
-            sh=joined_sh(g["sh_base"], g["sh_rest"]),
+        config, clock = self.config, self.keyframe_clock
+        frame = clock.frame(time)
+        instant = Instant(
+            progress=frame / self.window.end(int(self.training_step)),
+            position=clock.position(frame),
+            least_width=config.least_duration / (_HALF_MAXIMUM * clock.interval),
         )
-
-    def _dynamic_at(self, frame: float) -> Splats:
-        g, clock = self.gaussians["dynamic"], self.keyframe_clock
-        position = clock.position(frame)
-        least_width = self.config.least_duration / (_HALF_MAXIMUM * clock.interval)
-        visible = temporal_window(position, g["time_centers"], g["time_log_widths"], least_width)
-        return Splats(
-            means=keyframed_position(g["means"], position),
-            quats=keyframed_rotation(g["quats"], position),
-            scales=torch.exp(g["scales"]),
-            opacities=torch.sigmoid(g["opacities"]) * visible,
-            sh=joined_sh(g["sh_base"], g["sh_rest"]),
-        )
+        return keyframed_splats(self.gaussians, instant)
 
     # -- rendering -------------------------------------------------------------------------------------------------
 
@@ -324,13 +305,12 @@ class Ex4DGSModel(ExpertModel):
         config, step = self.config, int(self.training_step)
         if step < config.window_interval + config.extract_delay:
             return {}
-        displacement = self.gaussians["static"]["displacement"].norm(dim=-1)
-        losses = {"displacement": config.displacement_weight * torch.log(displacement + _DISPLACEMENT_FLOOR).mean()}
+        displacement = mean_log_length(self.gaussians["static"]["displacement"], _DISPLACEMENT_FLOOR)
+        losses = {"displacement": config.displacement_weight * displacement}
         if len(self.gaussians["dynamic"]):
             # Keyframes the window has not reached are guesses, which nothing should be held to.
             reached = int(self.keyframe_clock.position(self.window.end(step))) + 3
-            keyframes = self.gaussians["dynamic"]["means"][:, :reached]
-            losses["motion"] = config.motion_weight * (keyframes[:, 1:] - keyframes[:, :1]).norm(dim=-1).mean()
+            losses["motion"] = config.motion_weight * mean_reach(self.gaussians["dynamic"]["means"], reached)
         return losses
 
     @torch.no_grad()
