@@ -1,5 +1,6 @@
 """An expert in the middle of its training, to be looked into step by step."""
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,7 @@ from moegs_ns.experts.registry import EXPERTS
 from moegs_ns.method_configs import expert_method
 from moegs_ns.scene.dataparsers.n3v import N3VDataParserConfig
 from moegs_ns.splats.rasterize import Rasterized
+from moegs_ns.training.random_state import capture_random_state, restore_random_state
 
 #: What a method of the model counts for; the rest is `ELSEWHERE`.
 MODEL_STAGES = {
@@ -42,6 +44,8 @@ SUBJECTS: dict[str, tuple[str, dict[str, Any]]] = {
     "stg, full head": ("stg", {"head": "full"}),
 }
 _STANDSTILL = 1e-12
+# Steps before the state is kept: optimizers have moments then, and RAdam is past its first, simpler steps.
+_SETTLING_STEPS = 8
 
 
 @dataclass
@@ -70,7 +74,8 @@ class ProfiledTraining:
     """An expert half-way through a preset's schedule, at the seed points of a scene, in ns-train's own trainer.
 
     Sizes, rotations and opacities of its Gaussians are like those of a trained model. Learning rates are next to
-    nothing, so that every step does the same work.
+    nothing, so that every step does the same work. Density control, which would remove in time what does not fit the
+    pictures, does its work too; `rewind` then takes the training back to the start of the round.
 
     Args:
         subject: one of `SUBJECTS`.
@@ -98,8 +103,8 @@ class ProfiledTraining:
         self.model = self.trainer.pipeline.model
         _make_trained_like(self.model, seed)
         self.interval = int(self.model.config.densify_interval)
-        self.next_step = self.recipe.steps // 2 // self.interval * self.interval
-        self.model.training_step.fill_(self.next_step)
+        start = self.recipe.steps // 2 // self.interval * self.interval
+        self._go_to(start)
         self.trainer.pipeline.train()
         #: Networks and grids: the expert's modules that have parameters and a forward of their own.
         self.networks = {
@@ -110,6 +115,32 @@ class ProfiledTraining:
             and "forward" in vars(type(module))
             and any(True for _ in module.parameters())
         }
+        for _ in range(min(_SETTLING_STEPS, self.interval - 1)):
+            self.step()
+        self._go_to(start)
+        self._kept = copy.deepcopy((start, self._state(), capture_random_state()))
+
+    def _go_to(self, step: int) -> None:
+        self.next_step = step
+        self.model.training_step.fill_(step)
+
+    def _state(self) -> dict[str, Any]:
+        optimizers = self.trainer.optimizers
+        return {
+            "pipeline": self.trainer.pipeline.state_dict(),
+            "optimizers": {name: one.state_dict() for name, one in optimizers.optimizers.items()},
+            "schedulers": {name: one.state_dict() for name, one in optimizers.schedulers.items()},
+            "sampler": self.trainer.pipeline.datamanager.sampler_state(),
+        }
+
+    def rewind(self) -> None:
+        """Back to the start of the round: Gaussians, moments, schedules, sampler and random numbers."""
+        self.next_step, state, random = copy.deepcopy(self._kept)
+        self.trainer.pipeline.load_pipeline(state["pipeline"], self.next_step)
+        self.trainer.optimizers.load_optimizers(state["optimizers"])
+        self.trainer.optimizers.load_schedulers(state["schedulers"])
+        self.trainer.pipeline.datamanager.load_sampler_state(state["sampler"])
+        restore_random_state(random)
 
     def step(self) -> None:
         """What the trainer does in the next training step, logging aside."""

@@ -3,7 +3,8 @@
     python benchmarks/step_profile.py
 
 Every expert trains on the sample scene through the very trainer of ns-train, see `ProfiledTraining`. A round is as many
-steps as lie between two of density control. Of each step of a round the median over the rounds counts, so that what
+steps as lie between two of density control, the latter included; every round, with any number of threads, begins with
+the same state and shows the same images. Of each step of a round the median over the rounds counts, so that what
 happens in few steps counts in full and what disturbs a single one does not; the mean over a round makes the figure. The
 bare work of the networks and grids is timed in between. Writes benchmarks/results/step_profile.json and
 docs/performance.md.
@@ -13,7 +14,7 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -29,6 +30,7 @@ from write_performance import PAGE, PROFILE, ROOT, write_page
 
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
 _STEPS_BETWEEN_BARE_WORK = 5
+_LARGEST_CHANGE = 0.03  # of the Gaussians' number, and of the share seen, within a measurement
 
 
 @dataclass
@@ -42,7 +44,7 @@ class Arguments:
     gaussians: int = 20_000
     """Gaussians of each expert."""
     rounds: int = 5
-    """Rounds of density control; the median over them counts."""
+    """Repetitions of a round of density control; the median over them counts."""
     threads: tuple[int, ...] = (1, 2)
     """Numbers of threads."""
     downscale: int = 1
@@ -63,11 +65,18 @@ class Arguments:
 def profile(training: ProfiledTraining, rounds: int, now: Callable[[], float]) -> dict[str, Any]:
     """Milliseconds per stage and direction of a mean step, and of the bare work in it.
 
-    One more round comes first, to warm up and to see what the networks are given.
+    One more round comes first, to warm up and to see what the networks are given, and another few steps last, to see
+    that the work is still the same.
+
+    Raises:
+        ValueError: it is not.
     """
-    plain, start = [], training.next_step
+    plain, counts = [], []
+    training.rewind()
+    start = training.next_step
     with training.watched() as watched:
         for _ in range(training.interval):
+            counts.append(len(training.model.gaussians))
             begin = now()
             training.step()
             plain.append(now() - begin)
@@ -78,15 +87,24 @@ def profile(training: ProfiledTraining, rounds: int, now: Callable[[], float]) -
     with training.clocked(clock):
         for _ in range(rounds):
             spent.append([])
+            training.rewind()
             for number in range(training.interval):
+                counts.append(len(training.model.gaussians))
                 clock.start()
                 training.step()
                 spent[-1].append(clock.stop())
                 if number % _STEPS_BETWEEN_BARE_WORK == 0:
                     _time(works, bare, now)
+    training.rewind()
+    with training.watched() as watched_last:
+        for _ in range(min(_STEPS_BETWEEN_BARE_WORK, training.interval)):
+            training.step()
+    check_steady("Gaussians", counts)
+    last = watched_last.visible
+    check_steady("share of them seen", [statistics.mean(watched.visible[: len(last)]), statistics.mean(last)])
     return {
-        "gaussians": len(training.model.gaussians),
-        "steps": [start, training.next_step],
+        "gaussians": counts[0],
+        "steps": [start, start + training.interval],
         "rasterizations_per_step": len(watched.visible) / training.interval,
         "visible_share": round(statistics.mean(watched.visible), 3),
         "stages": _figures(spent),
@@ -102,6 +120,15 @@ def profile(training: ProfiledTraining, rounds: int, now: Callable[[], float]) -
             if rows
         },
     }
+
+
+def check_steady(what: str, values: Sequence[float]) -> None:
+    """Raises ValueError where numbers that make the work differ by more than a few per cent."""
+    if max(values) - min(values) > _LARGEST_CHANGE * max(values):
+        raise ValueError(
+            f"expected the same work in every step that is compared, found from {min(values):g} to {max(values):g} "
+            f"{what}; see what density control does in these steps of the preset"
+        )
 
 
 def _works(watched: Watched, module: torch.nn.Module, steps: int) -> tuple[dict[str, Work], float]:
@@ -175,6 +202,9 @@ def run(arguments: Arguments) -> dict[str, Any]:
             for threads, row in result["threads"].items():
                 torch.set_num_threads(int(threads))
                 row["experts"][name] = profile(training, arguments.rounds, CLOCKS[arguments.clock])
+            rows = [row["experts"][name] for row in result["threads"].values()]
+            check_steady("Gaussians", [row["gaussians"] for row in rows])
+            check_steady("share of them seen", [row["visible_share"] for row in rows])
     return result
 
 

@@ -149,9 +149,11 @@ inline void ssim_forward_rows(const SsimImages &images, int64_t begin, int64_t e
     }
 }
 
-// v_map: gradient of the map, [height, row].
-inline void ssim_backward_rows(const SsimImages &images, const float *partials, const float *v_map, int64_t begin,
-                               int64_t end, float *v_x) {
+// v_map: gradient of the map, [height, row]; unless Weighted it is not read and counts as 1. Every number of the
+// gradient and its place in the image go through finish(gradient, place) into v_x.
+template <bool Weighted, class Finish>
+void ssim_backward_rows(const SsimImages &images, const float *partials, const float *v_map, int64_t begin, int64_t end,
+                        const Finish &finish, float *v_x) {
     const SsimWindow window;
     const int64_t row = images.row, plane = images.height * row;
     const RowBlur<3> blur(row, images.channels, window);
@@ -165,9 +167,9 @@ inline void ssim_backward_rows(const SsimImages &images, const float *partials, 
             float sum_m[kColumns] = {}, sum_s[kColumns] = {}, sum_p[kColumns] = {};
             for (int64_t t = taps.first; t <= taps.last; ++t) {
                 const float w = taps.weights[t - taps.first];
-                const float *__restrict__ v = v_map + t * row + i, *__restrict__ m = partials + t * row + i;
+                const float *__restrict__ m = partials + t * row + i, *__restrict__ v = Weighted ? v_map + t * row + i : m;
                 for (int64_t k = 0; k < kColumns; ++k) {
-                    const float wv = w * v[k];
+                    const float wv = Weighted ? w * v[k] : w;
                     sum_m[k] += wv * m[k];
                     sum_s[k] += wv * m[k + plane];
                     sum_p[k] += wv * m[k + 2 * plane];
@@ -186,7 +188,7 @@ inline void ssim_backward_rows(const SsimImages &images, const float *partials, 
         const float *__restrict__ dm = sums.data(), *__restrict__ ds = dm + row, *__restrict__ dp = ds + row;
         const float *__restrict__ x = images.x + r * row, *__restrict__ y = images.y + r * row;
         float *__restrict__ to = v_x + r * row;
-        for (int64_t k = 0; k < row; ++k) to[k] = dm[k] + 2.0f * x[k] * ds[k] + y[k] * dp[k];
+        for (int64_t k = 0; k < row; ++k) to[k] = finish(dm[k] + 2.0f * x[k] * ds[k] + y[k] * dp[k], r * row + k);
     }
 }
 

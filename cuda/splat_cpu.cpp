@@ -3,11 +3,14 @@
 
 #include <new>
 
+#include "cpu_adam.h"
 #include "cpu_composite_backward.h"
 #include "cpu_composite_forward.h"
 #include "cpu_binning.h"
 #include "cpu_colors.h"
 #include "cpu_differences.h"
+#include "cpu_keyframes.h"
+#include "cpu_photometric.h"
 #include "cpu_planes.h"
 #include "cpu_projection.h"
 #include "cpu_ssim.h"
@@ -198,8 +201,17 @@ int32_t moegs_ssim_backward(int32_t height, int32_t width, int32_t channels, con
     return guarded([&]() -> int32_t {
         const SsimImages images{height, int64_t(width) * channels, channels, x, y};
         on_ranges(height, threads, [&](int, int64_t begin, int64_t end) {
-            ssim_backward_rows(images, partials, v_map, begin, end, v_x);
+            ssim_backward_rows<true>(images, partials, v_map, begin, end, [](float v, int64_t) { return v; }, v_x);
         });
+        return MOEGS_OK;
+    });
+}
+
+int32_t moegs_photometric(int32_t height, int32_t width, int32_t channels, const float *x, const float *y,
+                          float ssim_weight, int32_t threads, float *loss, float *maps, float *v_x) {
+    return guarded([&]() -> int32_t {
+        const SsimImages images{height, int64_t(width) * channels, channels, x, y};
+        *loss = photometric(images, ssim_weight, threads, maps, v_x);
         return MOEGS_OK;
     });
 }
@@ -243,6 +255,47 @@ int32_t moegs_mean_difference(int64_t count, int32_t neighbors, int32_t size, co
         double total = 0.0;
         for (int64_t i = 0; i < count; ++i) total += double(node_sums[size_t(i)]);
         *mean = float(total / double(edges));
+        return MOEGS_OK;
+    });
+}
+
+int32_t moegs_keyframes_forward(const moegs_keyframes *keyframes, int32_t threads, float *means, float *quats,
+                                float *visible) {
+    on_ranges(keyframes->count, threads, [&](int, int64_t begin, int64_t end) {
+        keyframes_forward(*keyframes, begin, end, means, quats, visible);
+    });
+    return MOEGS_OK;
+}
+
+int32_t moegs_keyframes_backward(const moegs_keyframes *keyframes, int32_t threads, const float *v_means,
+                                 const float *v_quats, const float *v_visible, float *v_mean_keys, float *v_quat_keys,
+                                 float *v_centers, float *v_log_widths) {
+    on_ranges(keyframes->count, threads, [&](int, int64_t begin, int64_t end) {
+        keyframes_backward(*keyframes, begin, end, v_means, v_quats, v_visible, v_mean_keys, v_quat_keys, v_centers,
+                           v_log_widths);
+    });
+    return MOEGS_OK;
+}
+
+int32_t moegs_mean_reach(int64_t count, int32_t keyframes, int32_t reached, const float *means, int32_t threads,
+                         float *mean, float *v_means) {
+    return guarded([&]() -> int32_t {
+        const double terms = double(count) * double(reached - 1);
+        Array<float> row_sums{size_t(count)};
+        on_ranges(count, threads, [&](int, int64_t begin, int64_t end) {
+            reach_rows(begin, end, keyframes, reached, float(1.0 / terms), means, row_sums.data(), v_means);
+        });
+        double total = 0.0;
+        for (int64_t i = 0; i < count; ++i) total += double(row_sums[size_t(i)]);
+        *mean = float(total / terms);
+        return MOEGS_OK;
+    });
+}
+
+int32_t moegs_adam_step(int32_t count, const moegs_adam_tensor *tensors, const moegs_adam_numbers *numbers,
+                        int32_t threads) {
+    return guarded([&]() -> int32_t {
+        for (int32_t i = 0; i < count; ++i) adam_step(tensors[i], *numbers, threads);
         return MOEGS_OK;
     });
 }

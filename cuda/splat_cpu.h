@@ -15,7 +15,7 @@ extern "C" {
 #endif
 
 // Raised whenever a signature below changes, so that a caller can refuse a library it does not know.
-#define MOEGS_SPLAT_ABI 2
+#define MOEGS_SPLAT_ABI 3
 
 enum {
     MOEGS_OK = 0,
@@ -86,6 +86,11 @@ int32_t moegs_ssim_forward(int32_t height, int32_t width, int32_t channels, cons
 int32_t moegs_ssim_backward(int32_t height, int32_t width, int32_t channels, const float *x, const float *y,
                             const float *partials, const float *v_map, int32_t threads, float *v_x);
 
+// (1 - w) mean |x - y| + w (1 - mean similarity) of two images [H,W,C], with w = ssim_weight; its gradient v_x with respect
+// to x and, per pixel, maps [H,W,3] of 1, the mean of |x - y| and of the similarity over the channels. Both may be null.
+int32_t moegs_photometric(int32_t height, int32_t width, int32_t channels, const float *x, const float *y,
+                          float ssim_weight, int32_t threads, float *loss /*[1]*/, float *maps, float *v_x);
+
 // Features of points [N,3] in [-1,1] (clamped) out of planes [3,size,size,C] over the pairs of axes (0,1), (0,2), (1,2),
 // rows along the second, and lines [3,size,C] along the axes: the product of three bilinear and three linear lookups.
 // Writes C floats to each of N rows of `stride` floats. Backward writes v_planes and v_lines and adds to v_points [N,3].
@@ -101,6 +106,41 @@ int32_t moegs_planes_backward(int64_t count, int32_t channels, int32_t size, con
 int32_t moegs_mean_difference(int64_t count, int32_t neighbors, int32_t size, const float *rows,
                               const int64_t *index /*[N,k]*/, const float *weight /*[N,k]*/, const int64_t *order,
                               const int64_t *starts, int32_t threads, float *mean /*[1]*/, float *v_rows /*[N,S]*/);
+
+// Gaussians with keyframes at an instant: positions on a spline, a weighted sum of the four keyframes from `keyframe` - 1,
+// unit rotations a `share` of the way from `keyframe` to the next, and how visible they are at `time` between and around
+// two centres, which count in any order. Backward writes zeros for keyframes that have no part in it.
+typedef struct {
+    int64_t count;
+    int32_t keyframes, keyframe;        // number K; the last one before the instant, 1 to K - 3
+    float weights[4], share;
+    float time, least_width;            // least_width is added to exp(log_widths)
+    const float *means /*[N,K,3]*/, *quats /*[N,K,4]*/, *centers /*[N,2]*/, *log_widths /*[N,2]*/;
+} moegs_keyframes;
+int32_t moegs_keyframes_forward(const moegs_keyframes *keyframes, int32_t threads, float *means /*[N,3]*/,
+                                float *quats /*[N,4]*/, float *visible /*[N]*/);
+int32_t moegs_keyframes_backward(const moegs_keyframes *keyframes, int32_t threads, const float *v_means,
+                                 const float *v_quats, const float *v_visible, float *v_mean_keys, float *v_quat_keys,
+                                 float *v_centers, float *v_log_widths);
+
+// Mean distance of the keyframes 1 to reached - 1 of means [N,K,3] from keyframe 0, and its gradient.
+int32_t moegs_mean_reach(int64_t count, int32_t keyframes, int32_t reached, const float *means, int32_t threads,
+                         float *mean /*[1]*/, float *v_means);
+
+// One step of Adam over several tensors: m += (1 - beta1) (g - m), v = beta2 v + (1 - beta2) g^2 with the gradient g plus
+// weight_decay * value; value -= step_size * m / (root_scale * sqrt(v) + eps), with root_scale 0 without the division (the
+// first steps of rectified Adam). The two factors hold what of bias corrections depends on the number of steps.
+typedef struct {
+    int64_t count;
+    float *value, *first, *second;  // [count]; updated in place
+    const float *gradient;          // [count]
+    float step_size, root_scale;
+} moegs_adam_tensor;
+typedef struct {
+    float one_minus_beta1, beta2, one_minus_beta2, eps, weight_decay;
+} moegs_adam_numbers;
+int32_t moegs_adam_step(int32_t count, const moegs_adam_tensor *tensors, const moegs_adam_numbers *numbers,
+                        int32_t threads);
 
 #ifdef __cplusplus
 }

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from moegs_ns.splats.native_photometric import photometric_native
 from moegs_ns.splats.native_ssim import ssim_map_native
 from moegs_ns.splats.rasterize import takes_native
 
@@ -57,7 +58,7 @@ def ssim_map(prediction: Tensor, target: Tensor) -> Tensor:
         raise ValueError(
             f"expected two images of equal shape [H,W,C], found {tuple(prediction.shape)} and {tuple(target.shape)}"
         )
-    if takes_native(prediction, target) and not (target.requires_grad and torch.is_grad_enabled()):
+    if _takes_native(prediction, target):
         return ssim_map_native(prediction, target)
     return ssim_map_torch(prediction, target)
 
@@ -90,7 +91,37 @@ def photometric_loss(prediction: Tensor, target: Tensor, ssim_weight: float) -> 
         prediction, target: ``[H,W,C]`` in [0,1].
         ssim_weight: w in [0,1]; 0 skips the SSIM altogether.
     """
-    absolute = (prediction - target).abs().mean()
     if ssim_weight == 0:
-        return absolute
-    return (1 - ssim_weight) * absolute + ssim_weight * (1 - ssim(prediction, target))
+        return (prediction - target).abs().mean()
+    if _takes_native(prediction, target):
+        return photometric_native(prediction, target, ssim_weight, maps=False)[0]
+    return photometric_loss_torch(prediction, target, ssim_weight)[0]
+
+
+def photometric_loss_and_errors(prediction: Tensor, target: Tensor, ssim_weight: float) -> tuple[Tensor, Tensor]:
+    """`photometric_loss`, and what it is made of in every pixel.
+
+    Returns:
+        The loss; ``[H,W,3]`` ones, absolute error and structural similarity, both means over the channels and without
+        gradient.
+    """
+    if _takes_native(prediction, target):
+        return photometric_native(prediction, target, ssim_weight, maps=True)
+    return photometric_loss_torch(prediction, target, ssim_weight)
+
+
+def photometric_loss_torch(prediction: Tensor, target: Tensor, ssim_weight: float) -> tuple[Tensor, Tensor]:
+    """The twin of the compiled kernel; see `photometric_loss_and_errors`. Takes every floating dtype and device."""
+    absolute, similarity = (prediction - target).abs(), ssim_map(prediction, target)
+    loss = (1 - ssim_weight) * absolute.mean() + ssim_weight * (1 - similarity.mean())
+    error, alike = absolute.detach().mean(dim=-1), similarity.detach().mean(dim=-1)
+    return loss, torch.stack([torch.ones_like(error), error, alike], dim=-1)
+
+
+def _takes_native(prediction: Tensor, target: Tensor) -> bool:
+    return (
+        prediction.dim() == 3
+        and prediction.shape == target.shape
+        and takes_native(prediction, target)
+        and not (target.requires_grad and torch.is_grad_enabled())
+    )

@@ -40,21 +40,25 @@ from torch import Tensor
 
 from moegs_ns.experts.base import ExpertModel, ExpertModelConfig
 from moegs_ns.experts.ex4dgs_density import Ex4DGSDensity
-from moegs_ns.experts.ex4dgs_errors import ERROR_STATISTICS, SeenView, accumulate_errors, error_maps
-from moegs_ns.experts.fields.hermite import keyframed_position
-from moegs_ns.experts.fields.slerp import keyframed_rotation
-from moegs_ns.experts.fields.temporal_window import temporal_window
+from moegs_ns.experts.ex4dgs_errors import (
+    ERROR_STATISTICS,
+    SeenView,
+    accumulate_errors,
+    colours_and_probe,
+    tracked_errors,
+)
+from moegs_ns.experts.keyframed_splats import Instant, keyframed_splats, mean_log_length, mean_reach
 from moegs_ns.experts.keyframes import GrowingWindow, KeyframeClock
 from moegs_ns.experts.new_gaussians import new_gaussians
 from moegs_ns.experts.seeds import SeedCloud, seed_spacing, thin_out
 from moegs_ns.experts.views import camera_time, ground_truth_image
-from moegs_ns.losses import ssim_map
+from moegs_ns.losses import photometric_loss_and_errors
 from moegs_ns.splats.camera import viewmat_from_camera_to_world
 from moegs_ns.splats.gaussian_parts import GaussianParts
 from moegs_ns.splats.gaussian_set import GaussianSet
 from moegs_ns.splats.projection import ProjectionSettings
-from moegs_ns.splats.sh import joined_sh, sh_tensors
-from moegs_ns.splats.splats import Splats, concatenate
+from moegs_ns.splats.sh import sh_tensors
+from moegs_ns.splats.splats import Splats
 
 _LEAST_SPACING = 1e-7**0.5
 # The full width at half maximum of a Gaussian, in standard deviations, as the authors round it.
@@ -228,31 +232,14 @@ class Ex4DGSModel(ExpertModel):
 
     def splats_at(self, time: float) -> Splats:
         """The Gaussians at ``time`` in [0,1], static ones first."""
-        frame = self.keyframe_clock.frame(time)
-        return concatenate([self._static_at(frame), self._dynamic_at(frame)])[0]
-
-    def _static_at(self, frame: float) -> Splats:
-        g = self.gaussians["static"]
-        return Splats(
-            means=g["means"] + g["displacement"] * (frame / self.window.end(int(self.training_step))),
-            quats=F.normalize(g["quats"], dim=-1),
-            scales=torch.exp(g["scales"]),
-            opacities=torch.sigmoid(g["opacities"]),
-            sh=joined_sh(g["sh_base"], g["sh_rest"]),
+        config, clock = self.config, self.keyframe_clock
+        frame = clock.frame(time)
+        instant = Instant(
+            progress=frame / self.window.end(int(self.training_step)),
+            position=clock.position(frame),
+            least_width=config.least_duration / (_HALF_MAXIMUM * clock.interval),
         )
-
-    def _dynamic_at(self, frame: float) -> Splats:
-        g, clock = self.gaussians["dynamic"], self.keyframe_clock
-        position = clock.position(frame)
-        least_width = self.config.least_duration / (_HALF_MAXIMUM * clock.interval)
-        visible = temporal_window(position, g["time_centers"], g["time_log_widths"], least_width)
-        return Splats(
-            means=keyframed_position(g["means"], position),
-            quats=keyframed_rotation(g["quats"], position),
-            scales=torch.exp(g["scales"]),
-            opacities=torch.sigmoid(g["opacities"]) * visible,
-            sh=joined_sh(g["sh_base"], g["sh_rest"]),
-        )
+        return keyframed_splats(self.gaussians, instant)
 
     # -- rendering -------------------------------------------------------------------------------------------------
 
@@ -281,9 +268,10 @@ class Ex4DGSModel(ExpertModel):
 
     def decode(self, composited: Tensor, rays: Callable[[], Tensor]) -> Tensor:
         """``[H,W,3]`` the picture; in training the blended probe beside it is kept for the loss."""
-        if self.training:
-            self._probe_image = composited[..., 3:]
-        return super().decode(composited, rays)
+        if not self.training:
+            return super().decode(composited, rays)
+        colours, self._probe_image = colours_and_probe(composited)
+        return colours
 
     def get_outputs(self, camera: Cameras) -> dict[str, Tensor]:
         """As the base; in training also ``probe [H,W,3]`` of zeros, and a note of what was seen from where and when."""
@@ -307,24 +295,22 @@ class Ex4DGSModel(ExpertModel):
         """Photometric loss of one view; in training also the (zero) term that tracks its errors back."""
         if "probe" not in outputs:
             return super().get_loss_dict(outputs, batch, metrics_dict)
-        truth, weight = ground_truth_image(batch, self.device), self.config.ssim_weight
-        absolute, similarity = (outputs["rgb"] - truth).abs(), ssim_map(outputs["rgb"], truth)
-        loss = (1 - weight) * absolute.mean() + weight * (1 - similarity.mean())
+        truth = ground_truth_image(batch, self.device)
+        loss, errors = photometric_loss_and_errors(outputs["rgb"], truth, self.config.ssim_weight)
         self._seen[-1].loss = loss.detach()
-        return {"photometric": loss + (outputs["probe"] * error_maps(absolute, similarity)).sum()}
+        return {"photometric": loss + tracked_errors(outputs["probe"], errors)}
 
     def step_losses(self) -> dict[str, Tensor]:
         """Regularisers: few static Gaussians are displaced, and dynamic ones stay near where they begin."""
         config, step = self.config, int(self.training_step)
         if step < config.window_interval + config.extract_delay:
             return {}
-        displacement = self.gaussians["static"]["displacement"].norm(dim=-1)
-        losses = {"displacement": config.displacement_weight * torch.log(displacement + _DISPLACEMENT_FLOOR).mean()}
+        displacement = mean_log_length(self.gaussians["static"]["displacement"], _DISPLACEMENT_FLOOR)
+        losses = {"displacement": config.displacement_weight * displacement}
         if len(self.gaussians["dynamic"]):
             # Keyframes the window has not reached are guesses, which nothing should be held to.
             reached = int(self.keyframe_clock.position(self.window.end(step))) + 3
-            keyframes = self.gaussians["dynamic"]["means"][:, :reached]
-            losses["motion"] = config.motion_weight * (keyframes[:, 1:] - keyframes[:, :1]).norm(dim=-1).mean()
+            losses["motion"] = config.motion_weight * mean_reach(self.gaussians["dynamic"]["means"], reached)
         return losses
 
     @torch.no_grad()

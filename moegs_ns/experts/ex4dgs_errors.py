@@ -6,6 +6,7 @@ weighted as each Gaussian is blended there. One backward pass serves training an
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -52,10 +53,37 @@ class SeenView:
     loss: Tensor | None = None
 
 
-def error_maps(absolute: Tensor, similarity: Tensor) -> Tensor:
-    """What is back-tracked: ``[H,W,3]`` ones, mean absolute error and structural similarity, both from ``[H,W,C]``."""
-    error, alike = absolute.mean(dim=-1), similarity.mean(dim=-1)
-    return torch.stack([torch.ones_like(error), error, alike], dim=-1).detach()
+class _BesideColours(torch.autograd.Function):
+    """Cuts a picture in two; backward lays the gradients side by side instead of adding two pictures of zeros."""
+
+    @staticmethod
+    def forward(ctx: Any, composited: Tensor) -> tuple[Tensor, Tensor]:
+        return composited[..., :3].contiguous(), composited[..., 3:].contiguous()
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> Tensor:
+        return torch.cat(upstream, dim=-1)
+
+
+def colours_and_probe(composited: Tensor) -> tuple[Tensor, Tensor]:
+    """The picture ``[H,W,3]`` and the blended dummy channels ``[H,W,3]`` of ``composited [H,W,6]``."""
+    return _BesideColours.apply(composited)
+
+
+class _Tracked(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, probe: Tensor, maps: Tensor) -> Tensor:
+        ctx.save_for_backward(maps)
+        return probe.new_zeros(())
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None]:
+        return upstream[0] * ctx.saved_tensors[0], None
+
+
+def tracked_errors(probe: Tensor, maps: Tensor) -> Tensor:
+    """``(probe * maps).sum()``, which is 0, for a blended dummy channel of zeros and error maps, both ``[H,W,3]``."""
+    return _Tracked.apply(probe, maps)
 
 
 @torch.no_grad()

@@ -8,6 +8,7 @@ rasterizer, with gradients and statistics of exactly zero.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import torch
@@ -81,15 +82,17 @@ class _View:
 
     def shows_centres(self, means: Tensor) -> Tensor:
         """``[N]`` bool: points in front of the camera whose projection lies in the image, or a little beside it."""
-        # Homogeneous pixel coordinates: u z, v z and z.
+        # Homogeneous coordinates u z, v z and z that run from -1 to 1 over the image and what counts as nearly in it.
         projection = self.intrinsics @ self.viewmat[:3]
-        u, v, z = (means @ projection[:, :3].T + projection[:, 3]).unbind(-1)
-        middle_u, middle_v, reach = self.width / 2, self.height / 2, 1 + 2 * _BESIDE
-        return ((u - middle_u * z).abs() < reach * middle_u * z) & ((v - middle_v * z).abs() < reach * middle_v * z)
+        half = projection.new_tensor([[self.width / 2], [self.height / 2]])
+        projection[:2] = (projection[:2] - half * projection[2]) / ((1 + 2 * _BESIDE) * half)
+        homogeneous = torch.addmm(projection[:, 3:], projection[:, :3], means.T)  # a few long rows: one pass each
+        u, v = homogeneous[:2].abs_()
+        return torch.maximum(u, v) < homogeneous[2]
 
 
 def _in_any(views: Sequence[_View], test: Callable[[_View], Tensor]) -> Tensor:
-    return torch.stack([test(view) for view in views]).any(dim=0)
+    return reduce(torch.logical_or, map(test, views))
 
 
 def take_rows(values: Tensor, rows: Tensor | None) -> Tensor:

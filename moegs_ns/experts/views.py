@@ -22,7 +22,7 @@ def camera_index(camera: Cameras) -> int:
 def ground_truth_image(batch: dict[str, Any], device: torch.device | str) -> Tensor:
     """``[H,W,3]`` float image in [0,1] of a batch, on ``device``."""
     image = batch["image"].to(device)
-    return (image.float() / 255 if image.dtype == torch.uint8 else image)[..., :3]
+    return image[..., :3].float().div_(255) if image.dtype == torch.uint8 else image[..., :3]
 
 
 def image_psnr(image: Tensor, truth: Tensor) -> Tensor:

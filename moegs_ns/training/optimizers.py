@@ -8,12 +8,14 @@ from typing import Any
 import torch
 from nerfstudio.engine.optimizers import OptimizerConfig
 
+from moegs_ns.training.adam import Adam, RAdam
+
 
 @dataclass
 class AdamConfig(OptimizerConfig):
     """Adam with all its numbers reachable from the command line."""
 
-    _target: type = torch.optim.Adam
+    _target: type = Adam
     lr: float = 1e-3
     """Learning rate at step 0."""
     eps: float = 1e-15
@@ -23,13 +25,13 @@ class AdamConfig(OptimizerConfig):
     weight_decay: float = 0.0
     """L2 penalty added to the gradient."""
     fused: bool = True
-    """Update each tensor in one pass (several times faster on CPU); torch before 2.4 has it on CUDA only and then
-    uses its ordinary loop on CPU."""
+    """Update each tensor in one pass, several times faster: on CPU by a compiled kernel, on CUDA by torch's own."""
 
     def setup(self, params: Any) -> torch.optim.Optimizer:
         """The torch optimizer over ``params`` (a list of parameters)."""
         params = list(params)
-        return self._target(
+        target = self._target if self.fused else torch.optim.Adam
+        return target(
             params,
             lr=self.lr,
             eps=self.eps,
@@ -43,7 +45,7 @@ class AdamConfig(OptimizerConfig):
 class RAdamConfig(OptimizerConfig):
     """Rectified Adam (the MoE-GS paper trains its router with it)."""
 
-    _target: type = torch.optim.RAdam
+    _target: type = RAdam
     lr: float = 1e-3
     """Learning rate at step 0."""
     eps: float = 1e-8
@@ -52,12 +54,13 @@ class RAdamConfig(OptimizerConfig):
     """Decay of the first and second moment."""
     weight_decay: float = 0.0
     """L2 penalty added to the gradient."""
+    fused: bool = True
+    """On CPU, update each tensor in one pass of a compiled kernel, several times faster."""
 
     def setup(self, params: Any) -> torch.optim.Optimizer:
         """The torch optimizer over ``params`` (a list of parameters)."""
-        return self._target(
-            list(params), lr=self.lr, eps=self.eps, betas=tuple(self.betas), weight_decay=self.weight_decay
-        )
+        target = self._target if self.fused else torch.optim.RAdam
+        return target(list(params), lr=self.lr, eps=self.eps, betas=tuple(self.betas), weight_decay=self.weight_decay)
 
 
 def _has_fused_adam(parameter: torch.Tensor) -> bool:

@@ -188,6 +188,35 @@ def test_looking_changes_nothing(scripts: dict[str, ModuleType], sample_scene: P
     assert all("forward" not in vars(module) for module in training.networks.values())
 
 
+def test_every_round_begins_with_the_same_training(
+    scripts: dict[str, ModuleType], sample_scene: Path, tmp_path: Path
+) -> None:
+    """Also after density control has replaced the Gaussians: rounds give the same gradients bit for bit."""
+    training = profiled(scripts, "ed3dgs", sample_scene, tmp_path)
+
+    def a_round() -> list[torch.Tensor]:
+        training.rewind()
+        training.step()
+        gradients = [one.grad.clone() for one in training.model.parameters() if one.grad is not None]
+        training.model.gaussians.params["opacities"].data[: len(training.model.gaussians) // 2] = -9
+        for _ in range(training.interval - 1):
+            training.step()
+        return gradients
+
+    first = a_round()
+    assert len(training.model.gaussians) < 150  # what is hardly there was removed
+    second = a_round()
+    assert len(first) == len(second) > 10
+    assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
+
+
+def test_work_that_changes_is_refused(scripts: dict[str, ModuleType]) -> None:
+    check = scripts["step_profile"].check_steady
+    check("Gaussians", [1000, 980, 1000])
+    with pytest.raises(ValueError, match="from 900 to 1000 Gaussians"):
+        check("Gaussians", [1000, 900])
+
+
 def test_bare_work_is_known_for_every_network_of_every_expert(
     scripts: dict[str, ModuleType], sample_scene: Path, tmp_path: Path
 ) -> None:

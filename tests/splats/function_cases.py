@@ -12,8 +12,9 @@ from torch import Tensor
 
 from moegs_ns.experts.fields.embedding_smoothness import mean_difference_torch
 from moegs_ns.experts.fields.hexplane import plane_features_torch
-from moegs_ns.losses import ssim_map_torch
+from moegs_ns.losses import photometric_loss_torch, ssim_map_torch
 from moegs_ns.splats.native_differences import mean_difference_native
+from moegs_ns.splats.native_photometric import photometric_native
 from moegs_ns.splats.native_planes import plane_features_native
 from moegs_ns.splats.native_sh import evaluate_sh_native
 from moegs_ns.splats.native_ssim import ssim_map_native
@@ -51,6 +52,22 @@ def compare_ssim(shape: tuple[int, int, int]) -> None:
     target = noise(*shape, seed=1)
     image = (target + 0.2 * (noise(*shape, seed=2) - 0.5)).clamp(0, 1)
     compare(lambda x: ssim_map_native(x, target), lambda x: ssim_map_torch(x, target.double()), image, 2e-5)
+
+
+def compare_photometric(shape: tuple[int, int, int]) -> None:
+    target = noise(*shape, seed=1)
+    image = (target + 0.2 * (noise(*shape, seed=2) - 0.5)).clamp(0, 1)
+    image[-1, -1] = target[-1, -1] if shape[1] > 1 else 0.0  # no error at all
+    for weight in (0.2, 1.0):
+        compare(
+            lambda x, weight=weight: photometric_native(x, target, weight, maps=False)[0],
+            lambda x, weight=weight: photometric_loss_torch(x, target.double(), weight)[0],
+            image,
+            2e-5,
+        )
+    maps = photometric_native(image, target, 0.2, maps=True)[1]
+    expected = photometric_loss_torch(image.double(), target.double(), 0.2)[1]
+    torch.testing.assert_close(maps.double(), expected, rtol=2e-5, atol=2e-5)
 
 
 def compare_sh(degree: int, bases: int, count: int) -> None:
@@ -111,6 +128,7 @@ def compare_all() -> None:
     """Every case."""
     for image in IMAGES:
         compare_ssim(image)
+        compare_photometric(image)
     for harmonics in HARMONICS:
         compare_sh(*harmonics)
     for graph in GRAPHS:

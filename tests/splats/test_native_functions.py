@@ -12,6 +12,7 @@ from moegs_ns import losses
 from moegs_ns.experts.fields import embedding_smoothness, hexplane
 from moegs_ns.splats import native_backend, sh
 from moegs_ns.splats.native_differences import mean_difference_native
+from moegs_ns.splats.native_photometric import photometric_native
 from moegs_ns.splats.native_planes import plane_features_native
 from moegs_ns.splats.native_sh import evaluate_sh_native
 from moegs_ns.splats.native_ssim import ssim_map_native
@@ -21,6 +22,7 @@ from tests.splats.function_cases import (
     IMAGES,
     PLANES,
     compare_differences,
+    compare_photometric,
     compare_planes,
     compare_sh,
     compare_ssim,
@@ -36,6 +38,11 @@ if not native_backend.available():
 @pytest.mark.parametrize("shape", IMAGES)
 def test_similarity_equals_the_twin(shape):
     compare_ssim(shape)
+
+
+@pytest.mark.parametrize("shape", IMAGES)
+def test_the_photometric_loss_equals_the_twin(shape):
+    compare_photometric(shape)
 
 
 @pytest.mark.parametrize(("degree", "bases", "count"), HARMONICS)
@@ -75,6 +82,12 @@ def run_similarity() -> list[torch.Tensor]:
     return [similarity, *torch.autograd.grad(similarity, image, noise(37, 50, 3, seed=2))]
 
 
+def run_photometric() -> list[torch.Tensor]:
+    image = noise(37, 50, 3).requires_grad_()
+    loss, errors = photometric_native(image, noise(37, 50, 3, seed=1), 0.3, maps=True)
+    return [loss, errors, *torch.autograd.grad(loss, image)]
+
+
 def run_harmonics() -> list[torch.Tensor]:
     coefficients = noise(101, 16, 3).requires_grad_()
     colors = evaluate_sh_native(3, noise(101, 3, seed=1) - 0.5, coefficients)
@@ -91,7 +104,7 @@ def run_planes() -> list[torch.Tensor]:
     return [features, *torch.autograd.grad(features, leaves, noise(1300, 32, seed=2))]
 
 
-@pytest.mark.parametrize("run", [run_similarity, run_harmonics, run_differences, run_planes])
+@pytest.mark.parametrize("run", [run_similarity, run_photometric, run_harmonics, run_differences, run_planes])
 def test_any_number_of_threads_gives_the_same_bits(run: Callable[[], list[torch.Tensor]]):
     torch.set_num_threads(1)
     expected = run()
@@ -117,7 +130,7 @@ def test_the_kernels_are_used_where_they_can_be_and_the_twins_elsewhere(monkeypa
         monkeypatch.setattr(module, name, lambda *a, **k: (used.append(name), function(*a, **k))[1])
 
     for module, names in (
-        (losses, ("ssim_map_native", "ssim_map_torch")),
+        (losses, ("ssim_map_native", "ssim_map_torch", "photometric_native", "photometric_loss_torch")),
         (sh, ("evaluate_sh_native", "evaluate_sh_torch")),
         (embedding_smoothness, ("mean_difference_native", "mean_difference_torch")),
         (hexplane, ("plane_features_native", "plane_features_torch")),
@@ -129,16 +142,31 @@ def test_the_kernels_are_used_where_they_can_be_and_the_twins_elsewhere(monkeypa
         used.clear()
         image, directions = noise(9, 9, 3).to(dtype), (noise(4, 3) - 0.5).to(dtype)
         losses.ssim(noise(9, 9, 3, seed=1).to(dtype), image.requires_grad_(second_gradient))
+        with monkeypatch.context() as patch:  # the twin of the loss asks for the similarity itself
+            patch.setattr(losses, "ssim_map", torch.mul)
+            losses.photometric_loss(noise(9, 9, 3, seed=1).to(dtype), image, 0.2)
         sh.evaluate_sh(1, directions.requires_grad_(second_gradient), noise(4, 4, 3).to(dtype))
         embedding_smoothness.EmbeddingSmoothness(2, 1.0)(noise(4, 5).to(dtype), directions.detach())
         hexplane.HexPlane(torch.tensor([[0.0] * 3, [1.0] * 3]), 2, 3, (1,), 2).to(dtype)(directions.detach(), 0.5)
         return list(used)
 
-    native = ["ssim_map_native", "evaluate_sh_native", "mean_difference_native", "plane_features_native"]
-    twins = ["ssim_map_torch", "evaluate_sh_torch", "mean_difference_torch", "plane_features_torch"]
+    native = [
+        "ssim_map_native",
+        "photometric_native",
+        "evaluate_sh_native",
+        "mean_difference_native",
+        "plane_features_native",
+    ]
+    twins = [
+        "ssim_map_torch",
+        "photometric_loss_torch",
+        "evaluate_sh_torch",
+        "mean_difference_torch",
+        "plane_features_torch",
+    ]
     assert call(torch.float32) == native
     assert call(torch.float64) == twins
-    assert call(torch.float32, second_gradient=True) == [*twins[:2], *native[2:]]
+    assert call(torch.float32, second_gradient=True) == [*twins[:3], *native[3:]]
     with torch.no_grad():
         assert call(torch.float32, second_gradient=True) == native
     monkeypatch.setenv("MOEGS_RASTER", "torch")
@@ -149,6 +177,8 @@ def test_gradients_the_kernels_do_not_give_are_refused():
     image = noise(4, 4, 3)
     with pytest.raises(ValueError, match="detach it"):
         ssim_map_native(image, image.clone().requires_grad_())
+    with pytest.raises(ValueError, match="detach it"):
+        photometric_native(image, image.clone().requires_grad_(), 0.2, maps=False)
     with pytest.raises(ValueError, match="detach them"):
         evaluate_sh_native(0, noise(2, 3).requires_grad_(), noise(2, 1, 3))
 

@@ -14,6 +14,12 @@ def hermite_basis(u: float) -> tuple[float, float, float, float]:
     )
 
 
+def hermite_weights(u: float) -> tuple[float, float, float, float]:
+    """Weights of the four keyframes around a position a share ``u`` in [0,1] of the way between the middle two."""
+    start, start_tangent, end, end_tangent = hermite_basis(u)
+    return (-start_tangent / 2, start - end_tangent / 2, end + start_tangent / 2, end_tangent / 2)
+
+
 def keyframe_and_rest(position: float, count: int, margin: int) -> tuple[int, float]:
     """The keyframe before a position and the share of the way to the next, in [0,1].
 
@@ -45,8 +51,4 @@ def keyframed_position(keyframes: Tensor, position: float) -> Tensor:
         ``[N,D]``; linear in the four keyframes around the position, so a uniform motion is reproduced exactly.
     """
     k, u = keyframe_and_rest(position, keyframes.shape[1], margin=1)
-    start, start_tangent, end, end_tangent = hermite_basis(u)
-    weights = keyframes.new_tensor(
-        [-start_tangent / 2, start - end_tangent / 2, end + start_tangent / 2, end_tangent / 2]
-    )
-    return torch.einsum("nkd,k->nd", keyframes[:, k - 1 : k + 3], weights)
+    return torch.einsum("nkd,k->nd", keyframes[:, k - 1 : k + 3], keyframes.new_tensor(hermite_weights(u)))
