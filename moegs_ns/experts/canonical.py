@@ -29,8 +29,8 @@ class CanonicalModelConfig(DensifyingModelConfig):
     """Which of the seed points that have a time the canonical set starts from, besides those without: the first
     instant's, or all. The field cannot bring in what the canonical set lacks (the authors start from one frame); with
     the points of all instants it shows each when it is there, through its opacity."""
-    presence_rounds: int = 0
-    """Before the first step, fit the field this many times to when something moves at each seed's place, so that it
+    presence_fits: int = 0
+    """Before training, fit the field this many times to when something moves at each seed's place, so that it
     hides the seed otherwise. Wants all seeds, with a time (--pipeline.datamanager.motion-seeds), and changing
     opacities; no such fit in the papers."""
     deform_opacity: bool = True
@@ -59,10 +59,10 @@ class CanonicalModel(ExpertModel):
             ValueError: the field is to hide what is not there but must not change opacities.
         """
         super().populate_modules()
-        if self.config.presence_rounds and not self.config.deform_opacity:
+        if self.config.presence_fits and not self.config.deform_opacity:
             raise ValueError(
-                "expected --pipeline.model.deform-opacity True with --pipeline.model.presence-rounds, found False: the "
-                "field hides Gaussians through their opacity; set presence-rounds to 0"
+                "expected --pipeline.model.deform-opacity True with --pipeline.model.presence-fits, found False: the "
+                "field hides Gaussians through their opacity; set presence-fits to 0"
             )
 
     def canonical_seeds(self, seeds: SeedCloud) -> SeedCloud:
@@ -72,9 +72,9 @@ class CanonicalModel(ExpertModel):
 
     def _begin_step(self, step: int) -> None:
         super()._begin_step(step)
-        rounds = self.config.presence_rounds
-        if step == 0 and rounds:
-            learn_presence(self._seeds, self.num_frames, self.field_changes, self.field_parameters(), rounds)
+        fits = self.config.presence_fits
+        if step == 0 and fits:
+            learn_presence(self._seeds, self.num_frames, self.field_changes, self.field_parameters(), fits)
 
 
 def canonical_cloud(seeds: SeedCloud, config: CanonicalModelConfig) -> SeedCloud:

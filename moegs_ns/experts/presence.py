@@ -18,7 +18,7 @@ from moegs_ns.experts.seeds import SeedCloud
 #: Logit of the opacity of what is not there, below that of what is.
 HIDDEN_LOGIT = -5.0
 _LEARNING_RATE = 0.02
-_ROWS_PER_ROUND = 2048
+_ROWS_PER_FIT = 2048
 # Other attributes must not change at first; their numbers (world units, log scales) are small beside logits.
 _STILLNESS = 10.0
 
@@ -34,7 +34,7 @@ def present(seeds: SeedCloud, time: float, num_frames: int) -> Tensor:
 
 @torch.enable_grad()
 def learn_presence(
-    seeds: SeedCloud, num_frames: int, changes: Changes, parameters: Iterable[Parameter], rounds: int
+    seeds: SeedCloud, num_frames: int, changes: Changes, parameters: Iterable[Parameter], fits: int
 ) -> None:
     """Fit a field so that it hides seeds while they are not there, and changes nothing else.
 
@@ -44,22 +44,24 @@ def learn_presence(
         changes: ``changes(time, rows)``, what the field adds to the raw values of the Gaussians at ``rows [n]``;
             ``opacities`` among them.
         parameters: of the field.
-        rounds: steps of this fit, each at one frame's time.
+        fits: how often it is fitted, each at one frame's time.
     """
     optimizer = torch.optim.Adam(parameters, lr=_LEARNING_RATE)
     generator = torch.Generator().manual_seed(0)
-    for done in range(rounds):
-        optimizer.param_groups[0]["lr"] = _LEARNING_RATE * (1 - done / rounds)
+    for done in range(fits):
+        optimizer.param_groups[0]["lr"] = _LEARNING_RATE * (1 - done / fits)
         frame = int(torch.randint(num_frames, (), generator=generator))
         time = frame / max(num_frames - 1, 1)
-        rows = torch.randperm(len(seeds), generator=generator)[:_ROWS_PER_ROUND]
+        rows = torch.randperm(len(seeds), generator=generator)[:_ROWS_PER_FIT]
         there, timed = present(seeds, time, num_frames)[rows], seeds.timed[rows]
         others = dict(changes(time, rows))
         opacities = others.pop("opacities").flatten()
         misses = (opacities - torch.where(there, 0.0, HIDDEN_LOGIT).to(opacities)).square()
         # Each kind counts alike: few of the seeds with a time are there at any one.
-        loss = sum(misses[kind].mean() for kind in (~there, there & timed, there & ~timed) if kind.any())
-        loss = loss + _STILLNESS * sum(change.square().mean() for change in others.values())
+        kinds = (~there, there & timed, there & ~timed)
+        loss = torch.stack([misses[kind].mean() for kind in kinds if kind.any()]).sum()
+        for change in others.values():
+            loss = loss + _STILLNESS * change.square().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -75,19 +75,19 @@ def test_the_first_step_finds_a_fitted_field_and_later_ones_do_not_fit_again(
 ) -> None:
     times = torch.full((20,), NAN)
     times[10:] = 0.5
-    model = family.build(times=times, canonical_seeds="all", presence_rounds=3).train()
+    model = family.build(times=times, canonical_seeds="all", presence_fits=3).train()
     before = {name: value.detach().clone() for name, value in model.named_parameters()}
     seen = []
 
-    def noting(seeds: SeedCloud, num_frames: int, changes: Any, parameters: Any, rounds: int) -> None:
-        seen.append((seeds.points, num_frames, rounds))
-        learn_presence(seeds, num_frames, changes, parameters, rounds)
+    def noting(seeds: SeedCloud, num_frames: int, changes: Any, parameters: Any, fits: int) -> None:
+        seen.append((seeds.points, num_frames, fits))
+        learn_presence(seeds, num_frames, changes, parameters, fits)
 
     monkeypatch.setattr(canonical, "learn_presence", noting)
     for step in (0, 1):
         model._begin_step(step)
-    ((points, num_frames, rounds),) = seen
-    assert torch.equal(points, model.gaussians["means"]) and num_frames == model.num_frames and rounds == 3
+    ((points, num_frames, fits),) = seen
+    assert torch.equal(points, model.gaussians["means"]) and num_frames == model.num_frames and fits == 3
     changed = {name for name, value in model.named_parameters() if not torch.equal(value, before[name])}
     # The field and what it reads of each Gaussian, but nothing that is seen without it.
     assert changed and {name.split(".")[0] for name in changed if not name.endswith("embeddings")} <= {
@@ -103,5 +103,5 @@ def test_the_first_step_finds_a_fitted_field_and_later_ones_do_not_fit_again(
 
 
 def test_a_field_that_must_not_change_opacities_hides_nothing() -> None:
-    with pytest.raises(ValueError, match="deform-opacity True with --pipeline.model.presence-rounds"):
-        test_four_d_gaussians.build(presence_rounds=3, deform_opacity=False)
+    with pytest.raises(ValueError, match="deform-opacity True with --pipeline.model.presence-fits"):
+        test_four_d_gaussians.build(presence_fits=3, deform_opacity=False)
