@@ -9,6 +9,8 @@ from moegs_ns.router.experts import ExpertSpec
 _CLOCK = ("num_frames", "first_frame")
 _BOUNDS = ("near", "far")
 _WORLD = ("scene", *_BOUNDS)
+# Depends on the choice of cameras: experts of other cameras are still of this scene.
+_FILES = ("files_digest",)
 
 
 def facts_of_training_data(pipeline: Any) -> dict[str, Any]:
@@ -24,7 +26,7 @@ def scene_facts(metadata: Mapping[str, Any], cameras: Any) -> dict[str, Any]:
         metadata: of the data parser's training split.
         cameras: its nerfstudio cameras, one per image; None or empty when unknown.
     """
-    facts = {key: metadata[key] for key in (*_CLOCK, *_WORLD) if key in metadata}
+    facts = {key: metadata[key] for key in (*_CLOCK, *_WORLD, *_FILES) if key in metadata}
     if "camera_names" in metadata:
         facts["train_cameras"] = [str(name) for name in metadata["camera_names"]]
     if cameras is not None and len(cameras):

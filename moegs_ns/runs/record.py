@@ -152,7 +152,7 @@ def describe_scene(datamanager: Any) -> dict[str, Any]:
     train = getattr(datamanager, "train_dataset", None)
     evaluation = getattr(datamanager, "eval_dataset", None)
     metadata = _metadata(train)
-    keys = ("scene", "layout", "num_frames", "first_frame", "fps", "near", "far")
+    keys = ("scene", "layout", "num_frames", "first_frame", "fps", "near", "far", "files_digest")
     scene: dict[str, Any] = {"data": plain(getattr(datamanager.config, "data", None))}
     scene.update({key: plain(metadata[key]) for key in keys if key in metadata})
     split = getattr(datamanager, "test_split", "val")

@@ -7,7 +7,9 @@ Data parsers call this at every start, so it imports PyAV and Pillow only when a
 from __future__ import annotations
 
 import hashlib
+import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -172,6 +174,13 @@ def fingerprint(source: Path, first_frame: int, num_frames: int) -> list[list[st
         digest = _head_and_tail(path, stat.st_size) if index in (0, len(files) - 1) else ""
         rows.append([str(path.absolute()), stat.st_size, stat.st_mtime_ns, digest])
     return rows
+
+
+def files_digest(sources: Sequence[Path], first_frame: int, num_frames: int) -> str:
+    """Short digest of what the frames' files hold: sizes, and heads and tails as `fingerprint` hashes them. Copies
+    elsewhere have the same."""
+    rows = [[row[1], row[3]] for source in sources for row in fingerprint(source, first_frame, num_frames)]
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
 
 
 def _head_and_tail(path: Path, size: int) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 # With equal options of the data parser, equal data agree in all of these.
-_FACTS = ("num_frames", "first_frame", "near", "far", "resolution", "train_cameras")
+_FACTS = ("num_frames", "first_frame", "near", "far", "resolution", "train_cameras", "files_digest")
 # Without any of these a record does not tell one scene from another.
 _TELLING = ("num_frames", "near", "train_cameras")
 _MOST_CAMERAS_LISTED = 4
@@ -28,7 +28,7 @@ def check_same_data(
         options: command-line options of the data parser, the same ones the run was trained with.
 
     Returns:
-        Warnings: data that say the same of themselves, at another place.
+        Warnings: data at another place that say the same of themselves, with a record that does not know their files.
 
     Raises:
         ValueError: other data, or data elsewhere of which the record does not tell enough.
@@ -59,7 +59,7 @@ def check_same_data(
             f"expected the run {run} to be trained on the data in {data}, found one trained on {where} "
             f"({'; '.join(differences)}); {advice}"
         )
-    if not moved:
+    if not moved or "files_digest" in theirs:
         return []
     return [
         f"{run} was trained on {origin}; {data} has the same cameras, frames and bounds and is taken for a copy of it. "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import av
@@ -12,7 +13,7 @@ import pytest
 from PIL import Image
 
 from moegs_ns.scene.decoding import iterate_frames
-from moegs_ns.scene.frame_sources import find_cameras, fingerprint, probe
+from moegs_ns.scene.frame_sources import files_digest, find_cameras, fingerprint, probe
 from moegs_ns.scene.points import read_ply
 from tests.scene.make_video import HEIGHT, WIDTH, encode, numbered_frame, numbered_video, read_number
 
@@ -204,6 +205,24 @@ def test_names_that_sort_unlike_their_numbers_are_refused(tmp_path: Path) -> Non
         (tmp_path / f"{name}.mp4").touch()
     with pytest.raises(ValueError, match="pad the numbers"):
         find_cameras(tmp_path)
+
+
+def test_the_digest_of_files_is_that_of_a_copy_and_no_other(tmp_path: Path) -> None:
+    frames = tmp_path / "cam00"
+    frames.mkdir()
+    for index in range(4):
+        (frames / f"{index}.png").write_bytes(bytes([index]) * (10 + index))
+    copy = shutil.copytree(frames, tmp_path / "elsewhere", copy_function=shutil.copyfile)
+    known = files_digest([frames], 0, 3)
+    assert files_digest([copy], 0, 3) == known and len(known) == 16
+    assert files_digest([copy], 0, 4) != known and files_digest([copy, copy], 0, 3) != known
+    (copy / "3.png").write_bytes(b"not among the first three")
+    assert files_digest([copy], 0, 3) == known
+    (copy / "2.png").write_bytes(bytes([3]) * 12)
+    assert files_digest([copy], 0, 3) != known
+    (copy / "2.png").write_bytes(bytes([2]) * 12)
+    (copy / "1.png").write_bytes(bytes([1]) * 12)  # of another size
+    assert files_digest([copy], 0, 3) != known
 
 
 def test_the_fingerprint_notices_a_change_that_keeps_size_and_time(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from PIL import Image
 
 from moegs_ns.scene.dataparsers.n3v import N3VDataParserConfig
+from moegs_ns.scene.frame_sources import files_digest
 from moegs_ns.scene.points import PointCloud, read_ply, write_ply
 from tests.scene.make_video import numbered_frame, numbered_scene, numbered_video
 
@@ -74,6 +75,7 @@ def test_metadata_is_plain_and_complete(sample_scene: Path) -> None:
         "near": pytest.approx(1.8933537),
         "far": pytest.approx(7.9520240),
         "frame_sources": [str(sample_scene / f"cam{index:02d}.mp4") for index in range(1, 12)],
+        "files_digest": files_digest([sample_scene / f"cam{index:02d}.mp4" for index in range(1, 12)], 0, 24),
         "scene": "mixed",
         "layout": "n3v",
         "camera_extent": pytest.approx(2.4029, abs=1e-3),

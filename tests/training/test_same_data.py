@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from moegs_ns.scene.dataparsers.n3v import N3VDataParserConfig
 from moegs_ns.training.processes import StageFailedError
 from moegs_ns.training.run_stages import run_stages
 from moegs_ns.training.same_data import check_same_data
 from moegs_ns.training.stages import Scene, Stage, expert_stage
-from tests.scene.make_video import HEIGHT, WIDTH, numbered_scene
+from tests.scene.make_video import HEIGHT, WIDTH, numbered_scene, numbered_video
 from tests.training.fake_processes import FakeProcesses, leave_run
 
 TINY = str(Path(__file__).with_name("tiny.toml"))  # trains at --downscale 8
@@ -59,6 +60,25 @@ def test_a_copy_elsewhere_is_told(data: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(data, tmp_path / "dance")
     (warning,) = finished_stage(copy, tmp_path / "runs", recorded(data)).check_made_alike()
     assert f"was trained on {data}; {copy} has the same cameras" in warning
+
+
+def digest(data: Path) -> str:
+    return N3VDataParserConfig(data=data).setup().get_dataparser_outputs("train").metadata["files_digest"]
+
+
+def test_a_copy_whose_files_are_known_is_taken(data: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(data, tmp_path / "dance", copy_function=shutil.copyfile)  # with new time stamps
+    scene = recorded(data, files_digest=digest(data))
+    assert finished_stage(copy, tmp_path / "runs", scene).check_made_alike() == []
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_another_video_of_the_same_rig_is_noticed(data: Path, tmp_path: Path, moved: bool) -> None:
+    other = shutil.copytree(data, tmp_path / "dance")
+    numbered_video(other / "cam02.mp4", FRAMES, first_number=100)
+    scene = recorded(data if moved else other, files_digest=digest(data))
+    with pytest.raises(ValueError, match=rf"\(files_digest {digest(data)} instead of {digest(other)}\)"):
+        finished_stage(other, tmp_path / "runs", scene).check_made_alike()
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from nerfstudio.cameras.cameras import Cameras, CameraType
 from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserConfig, DataparserOutputs
 from nerfstudio.data.scene_box import SceneBox
 
-from moegs_ns.scene.frame_sources import SourceInfo, find_cameras, probe
+from moegs_ns.scene.frame_sources import SourceInfo, files_digest, find_cameras, probe
 from moegs_ns.scene.geometry import camera_extent
 from moegs_ns.scene.points import PointCloud, ply_has_time, read_ply, times_within_range
 from moegs_ns.scene.poses_bounds import PosesBounds, read_poses_bounds
@@ -100,6 +100,7 @@ class N3VDataParser(DataParser):
             raise ValueError(f"expected one of the splits {', '.join(SPLITS)}, found {split!r}")
         scene = _read_scene(self.config)
         indices = scene.splits[split]
+        sources = [scene.sources[index].absolute() for index in indices]
         metadata: dict[str, Any] = {
             "num_frames": scene.num_frames,
             "first_frame": self.config.first_frame,
@@ -107,7 +108,8 @@ class N3VDataParser(DataParser):
             "camera_names": [scene.names[index] for index in indices],
             "near": scene.near_far[0],
             "far": scene.near_far[1],
-            "frame_sources": [str(scene.sources[index].absolute()) for index in indices],
+            "frame_sources": [str(source) for source in sources],
+            "files_digest": files_digest(sources, self.config.first_frame, scene.num_frames),
             "scene": self.config.data.name or self.config.data.absolute().name,
             "layout": "n3v",
             "camera_extent": camera_extent(scene.poses.camera_to_worlds[scene.splits["train"], :, 3]),
