@@ -8,6 +8,7 @@
 #include "cpu_composite_forward.h"
 #include "cpu_binning.h"
 #include "cpu_colors.h"
+#include "cpu_deformed.h"
 #include "cpu_differences.h"
 #include "cpu_keyframes.h"
 #include "cpu_photometric.h"
@@ -273,6 +274,22 @@ int32_t moegs_keyframes_backward(const moegs_keyframes *keyframes, int32_t threa
     on_ranges(keyframes->count, threads, [&](int, int64_t begin, int64_t end) {
         keyframes_backward(*keyframes, begin, end, v_means, v_quats, v_visible, v_mean_keys, v_quat_keys, v_centers,
                            v_log_widths);
+    });
+    return MOEGS_OK;
+}
+
+int32_t moegs_deformed_forward(int64_t count, int32_t bases, const moegs_gaussians *raw, const moegs_changes *changes,
+                               int32_t threads, const moegs_deformed *deformed) {
+    on_ranges(count, threads, [&](int, int64_t begin, int64_t end) {
+        deformed_forward(*raw, *changes, bases, begin, end, *deformed);
+    });
+    return MOEGS_OK;
+}
+
+int32_t moegs_deformed_backward(int64_t count, int32_t bases, const moegs_deformed *deformed, const moegs_changes *v,
+                                int32_t threads, const moegs_raw_gradients *gradients) {
+    on_ranges(count, threads, [&](int, int64_t begin, int64_t end) {
+        deformed_backward(*deformed, *v, bases, begin, end, *gradients);
     });
     return MOEGS_OK;
 }

@@ -123,6 +123,29 @@ int32_t moegs_keyframes_backward(const moegs_keyframes *keyframes, int32_t threa
                                  const float *v_quats, const float *v_visible, float *v_mean_keys, float *v_quat_keys,
                                  float *v_centers, float *v_log_widths);
 
+// Raw values of N Gaussians plus changes to them (each may be null), ready to be drawn but for the exponentials: the
+// caller makes sizes of the log scales and opacities of the logits, in place, before it asks for gradients. Backward
+// gives those of quaternions, log scales, logits and coefficients from the gradients `v` of all that is drawn; those of
+// the positions are the drawn ones' own. With bases = 1 sh_rest is not read.
+typedef struct {
+    const float *means /*[N,3]*/, *quats /*[N,4]*/, *scales /*[N,3]*/, *opacities /*[N]*/;
+    const float *sh_base /*[N,3]*/, *sh_rest /*[N,bases-1,3]*/;
+} moegs_gaussians;
+typedef struct {
+    const float *means, *quats, *scales, *opacities, *sh /*[N,bases,3]*/;
+} moegs_changes;
+typedef struct {
+    float *means, *quats, *scales, *opacities, *sh /*[N,bases,3]*/;
+    float *lengths;  // [N] of the quaternions, at least 1e-12
+} moegs_deformed;
+typedef struct {
+    float *quats, *scales, *opacities, *sh_base, *sh_rest;
+} moegs_raw_gradients;
+int32_t moegs_deformed_forward(int64_t count, int32_t bases, const moegs_gaussians *raw, const moegs_changes *changes,
+                               int32_t threads, const moegs_deformed *deformed);
+int32_t moegs_deformed_backward(int64_t count, int32_t bases, const moegs_deformed *deformed, const moegs_changes *v,
+                                int32_t threads, const moegs_raw_gradients *gradients);
+
 // Mean distance of the keyframes 1 to reached - 1 of means [N,K,3] from keyframe 0, and its gradient.
 int32_t moegs_mean_reach(int64_t count, int32_t keyframes, int32_t reached, const float *means, int32_t threads,
                          float *mean /*[1]*/, float *v_means);

@@ -1,4 +1,4 @@
-"""One canonical set of Gaussians for all times: how it starts, and what changes to its raw values make of it."""
+"""One canonical set of Gaussians for all times: how it starts, and what of it changes."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -11,14 +11,10 @@ from torch.nn import Parameter
 
 from moegs_ns.experts.base import ExpertModel
 from moegs_ns.experts.densification import DensifyingModelConfig
-from moegs_ns.experts.frustum import take_rows
 from moegs_ns.experts.new_gaussians import new_gaussians
 from moegs_ns.experts.presence import learn_presence
 from moegs_ns.experts.seeds import SeedCloud, seed_spacing, thin_out
-from moegs_ns.splats.gaussian_set import GaussianSet
-from moegs_ns.splats.quaternions import unit_quaternions
-from moegs_ns.splats.sh import joined_sh, sh_tensors
-from moegs_ns.splats.splats import Splats
+from moegs_ns.splats.sh import sh_tensors
 
 
 @dataclass
@@ -106,25 +102,3 @@ def deformed_attributes(config: CanonicalModelConfig) -> dict[str, int]:
     if config.deform_color:
         sizes["sh"] = 3 * (config.sh_degree + 1) ** 2
     return sizes
-
-
-def deformed_splats(gaussians: GaussianSet, changes: Mapping[str, Tensor], rows: Tensor | None = None) -> Splats:
-    """Activated Gaussians after changes to raw values.
-
-    Args:
-        gaussians: N of them, undeformed.
-        changes: by attribute name (log scale, logit opacity, unnormalised quaternion, all coefficients as ``sh``);
-            their rows may be flat.
-        rows: ``[n]`` positions of the Gaussians wanted, which are those of the changes; None for all.
-    """
-    raw = {name: take_rows(gaussians[name], rows) for name in ("means", "scales", "quats", "opacities")}
-    raw["sh"] = joined_sh(take_rows(gaussians["sh_base"], rows), take_rows(gaussians["sh_rest"], rows))
-    for name, change in changes.items():
-        raw[name] = raw[name] + change.reshape(raw[name].shape)
-    return Splats(
-        means=raw["means"],
-        quats=unit_quaternions(raw["quats"]),
-        scales=torch.exp(raw["scales"]),
-        opacities=torch.sigmoid(raw["opacities"]),
-        sh=raw["sh"],
-    )

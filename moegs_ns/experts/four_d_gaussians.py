@@ -26,8 +26,8 @@ from moegs_ns.experts.canonical import (
     CanonicalModelConfig,
     canonical_tensors,
     deformed_attributes,
-    deformed_splats,
 )
+from moegs_ns.experts.deformed_splats import deformed_splats
 from moegs_ns.experts.densification import grow, prune
 from moegs_ns.experts.fields.deformation import DeformationHeads
 from moegs_ns.experts.fields.hexplane import HexPlane

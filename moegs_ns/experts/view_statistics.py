@@ -51,4 +51,5 @@ def accumulate_views(gaussians: Any, rendered: Sequence[RenderedView], which: Li
         return
     for gradient, visible, one in views if which == "all" else views[-1:]:
         # The papers' thresholds are for the gradient of a view's own loss; the step's loss is a mean over views.
-        gaussians.accumulate_gradients(gradient * len(views), visible, one.width, one.height)
+        own = gradient if len(views) == 1 else gradient * len(views)
+        gaussians.accumulate_gradients(own, visible, one.width, one.height)

@@ -6,6 +6,8 @@ import torch
 from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
+_TRUTH = "ground_truth_of_image"  # key of a batch: its image, and what `ground_truth_image` made of it
+
 
 def camera_time(camera: Cameras, default: float) -> float:
     """Time in [0,1] of a camera of size 1: clamped (splined key frames overshoot), ``default`` where it has none."""
@@ -20,11 +22,17 @@ def camera_index(camera: Cameras) -> int:
 
 
 def ground_truth_image(batch: dict[str, Any], device: torch.device | str) -> Tensor:
-    """``[H,W,3]`` float image in [0,1] of a batch, on ``device``."""
-    image = batch["image"].to(device)
-    return image[..., :3].float().div_(255) if image.dtype == torch.uint8 else image[..., :3]
+    """``[H,W,3]`` float image in [0,1] of a batch, on ``device``. The batch keeps it: metrics and loss both ask."""
+    image, kept = batch["image"], batch.get(_TRUTH)
+    if kept is not None and kept[0] is image and kept[1].device == torch.device(device):
+        return kept[1]
+    moved = image.to(device)[..., :3]
+    truth = moved.float().div_(255) if moved.dtype == torch.uint8 else moved
+    batch[_TRUTH] = image, truth
+    return truth
 
 
 def image_psnr(image: Tensor, truth: Tensor) -> Tensor:
     """Scalar PSNR in dB of two images in [0,1]; 120 where they are equal."""
-    return -10 * torch.log10((image - truth).square().mean().clamp_min(1e-12))
+    difference = (image - truth).reshape(-1)
+    return -10 * torch.log10((difference.dot(difference) / len(difference)).clamp_min(1e-12))

@@ -65,10 +65,11 @@ class GaussianSet(nn.Module):
             visible: ``[N]`` bool.
             width, height: image size in pixels.
         """
-        scale = means2d_gradient.new_tensor([width / 2, height / 2])
-        norms = (means2d_gradient * scale).norm(dim=-1)
-        self.gradient_sum += torch.where(visible, norms, torch.zeros_like(norms))
-        self.gradient_count += visible.to(self.gradient_count.dtype)
+        scale_squared = means2d_gradient.new_tensor([width**2 / 4, height**2 / 4])
+        # A product with a matrix of two columns is several times as fast as torch's norm of rows.
+        norms = torch.mv(means2d_gradient.square(), scale_squared).sqrt_()
+        self.gradient_sum += norms.masked_fill_(~visible, 0)
+        self.gradient_count += visible
 
     def mean_gradient(self) -> Tensor:
         """``[N]`` mean gradient norm over the views that saw each Gaussian; 0 where none did."""

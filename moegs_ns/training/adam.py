@@ -26,6 +26,13 @@ class Adam(torch.optim.Adam):
         done = closure is None and _step(self, adam_factors)
         return None if done else super().step(closure)
 
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """As torch's, which does little in much time."""
+        if set_to_none:
+            _forget_gradients(self)
+        else:
+            super().zero_grad(set_to_none)
+
 
 class RAdam(torch.optim.RAdam):
     """`torch.optim.RAdam`; see the module."""
@@ -34,6 +41,13 @@ class RAdam(torch.optim.RAdam):
         """As torch's."""
         done = closure is None and _step(self, radam_factors)
         return None if done else super().step(closure)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """As torch's, which does little in much time."""
+        if set_to_none:
+            _forget_gradients(self)
+        else:
+            super().zero_grad(set_to_none)
 
 
 def adam_factors(lr: float, betas: tuple[float, float], step: float) -> tuple[float, float]:
@@ -50,6 +64,12 @@ def radam_factors(lr: float, betas: tuple[float, float], step: float) -> tuple[f
         return rate, 0.0
     rectified = (length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)
     return rate * (rectified * (1 - remembered)) ** 0.5, 1.0
+
+
+def _forget_gradients(optimizer: torch.optim.Optimizer) -> None:
+    for group in optimizer.param_groups:
+        for value in group["params"]:
+            value.grad = None
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ from nerfstudio.data.scene_box import SceneBox
 
 from moegs_ns.experts import ed3dgs, four_d_gaussians, frustum
 from moegs_ns.experts.base import ExpertModel
-from moegs_ns.experts.canonical import deformed_splats
+from moegs_ns.experts.deformed_splats import deformed_splats
 from moegs_ns.experts.ed3dgs import ED3DGSModelConfig
 from moegs_ns.experts.four_d_gaussians import FourDGaussiansModelConfig
 from moegs_ns.splats.camera import viewmat_from_camera_to_world

@@ -108,3 +108,11 @@ def test_configs_make_them_and_torchs_own_on_request() -> None:
     assert type(RAdamConfig().setup([value])) is adam.RAdam
     assert type(AdamConfig(fused=False).setup([value])) is torch.optim.Adam
     assert type(RAdamConfig(fused=False).setup([value])) is torch.optim.RAdam
+
+
+@pytest.mark.parametrize("to_none", [True, False])
+def test_gradients_are_forgotten_or_zeroed_as_torch_does(to_none: bool) -> None:
+    value = torch.nn.Parameter(torch.ones(3))
+    value.grad = torch.ones(3)
+    adam.Adam([value]).zero_grad(set_to_none=to_none)
+    assert (value.grad is None) if to_none else torch.equal(value.grad, torch.zeros(3))
