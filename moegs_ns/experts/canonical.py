@@ -52,33 +52,42 @@ class CanonicalModel(ExpertModel):
         """As the base.
 
         Raises:
-            ValueError: the field is to hide what is not there but must not change opacities.
+            ValueError: options that keep the field from learning when seeds are there.
         """
-        super().populate_modules()
-        if self.config.presence_fits and not self.config.deform_opacity:
+        config = self.config
+        if config.presence_fits < 0:
+            raise ValueError(f"expected --pipeline.model.presence-fits of 0 or more, found {config.presence_fits}")
+        if config.presence_fits and not (config.deform_opacity and config.canonical_seeds == "all"):
             raise ValueError(
-                "expected --pipeline.model.deform-opacity True with --pipeline.model.presence-fits, found False: the "
-                "field hides Gaussians through their opacity; set presence-fits to 0"
+                "--pipeline.model.presence-fits: expected deform-opacity True and canonical-seeds all, found "
+                f"{config.deform_opacity} and {config.canonical_seeds}: the field hides seeds of other instants by "
+                "their opacity; set these, or presence-fits to 0"
             )
+        super().populate_modules()
+
+    def usable_seeds(self, seeds: SeedCloud) -> SeedCloud:
+        """Those of the instants the canonical set starts from. Before the cloud is thinned out: points of other
+        instants must not take the place of those wanted."""
+        if self.config.canonical_seeds == "first" and seeds.timed.any():
+            first = seeds.times[seeds.timed].min()
+            seeds = seeds.subset(~seeds.timed | (seeds.times == first))
+        return seeds
 
     def canonical_seeds(self, seeds: SeedCloud) -> SeedCloud:
-        """The seed points the canonical set starts from, in the order of its rows."""
-        self._seeds = canonical_cloud(seeds, self.config)
+        """The seed points the canonical set starts from, at most ``max_gaussians``, in the order of its rows."""
+        self._seeds = thin_out(seeds, self.config.max_gaussians)
         return self._seeds
 
     def _begin_step(self, step: int) -> None:
         super()._begin_step(step)
         fits = self.config.presence_fits
         if step == 0 and fits:
+            if not self._seeds.timed.any():
+                raise ValueError(
+                    "expected seed points with a time for --pipeline.model.presence-fits, found none; carve some with "
+                    "--pipeline.datamanager.motion-seeds, or set presence-fits to 0"
+                )
             learn_presence(self._seeds, self.num_frames, self.field_changes, self.field_parameters(), fits)
-
-
-def canonical_cloud(seeds: SeedCloud, config: CanonicalModelConfig) -> SeedCloud:
-    """The seed points the canonical set starts from, at most ``max_gaussians``."""
-    if config.canonical_seeds == "first" and seeds.timed.any():
-        first = seeds.times[seeds.timed].min()
-        seeds = seeds.subset(~seeds.timed | (seeds.times == first))
-    return thin_out(seeds, config.max_gaussians)
 
 
 def canonical_tensors(seeds: SeedCloud, sh_degree: int, largest_log_scale: float | None = None) -> dict[str, Tensor]:

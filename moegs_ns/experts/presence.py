@@ -41,11 +41,13 @@ def learn_presence(
     Args:
         seeds: M points, those the Gaussians started from.
         num_frames: frames of the clip.
-        changes: ``changes(time, rows)``, what the field adds to the raw values of the Gaussians at ``rows [n]``;
-            ``opacities`` among them.
+        changes: ``changes(time, rows)``, what the field adds to the raw values of the Gaussians at ``rows [n]`` (on the
+            parameters' device); ``opacities`` among them.
         parameters: of the field.
         fits: how often it is fitted, each at one frame's time.
     """
+    parameters = list(parameters)
+    device = parameters[0].device
     optimizer = torch.optim.Adam(parameters, lr=_LEARNING_RATE)
     generator = torch.Generator().manual_seed(0)
     for done in range(fits):
@@ -53,8 +55,8 @@ def learn_presence(
         frame = int(torch.randint(num_frames, (), generator=generator))
         time = frame / max(num_frames - 1, 1)
         rows = torch.randperm(len(seeds), generator=generator)[:_ROWS_PER_FIT]
-        there, timed = present(seeds, time, num_frames)[rows], seeds.timed[rows]
-        others = dict(changes(time, rows))
+        there, timed = present(seeds, time, num_frames)[rows].to(device), seeds.timed[rows].to(device)
+        others = dict(changes(time, rows.to(device)))
         opacities = others.pop("opacities").flatten()
         misses = (opacities - torch.where(there, 0.0, HIDDEN_LOGIT).to(opacities)).square()
         # Each kind counts alike: few of the seeds with a time are there at any one.
@@ -62,7 +64,9 @@ def learn_presence(
         loss = torch.stack([misses[kind].mean() for kind in kinds if kind.any()]).sum()
         for change in others.values():
             loss = loss + _STILLNESS * change.square().mean()
-        optimizer.zero_grad()
-        loss.backward()
+        # What else the field reads must not be left with gradients.
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
         optimizer.step()
     optimizer.zero_grad()

@@ -213,6 +213,10 @@ def _read(path: Path, kind: str) -> dict[str, Any]:
             raise ValueError(f"expected TOML in the {kind} {path}, found something else ({error})") from error
 
 
+#: What a recipe, and an expert's table in a preset, may hold.
+_TABLE_KEYS = {"steps", "cameras_per_step", "same_instant", "motion_seeds", "model", "datamanager", "optimizers"}
+
+
 def _optimizers(table: dict[str, dict[str, Any]]) -> dict[str, OptimizerRecipe]:
     return {group: OptimizerRecipe(**values) for group, values in table.items()}
 
@@ -248,6 +252,13 @@ def load_recipe(expert: str, preset: str | None = None) -> Recipe:
     if expert not in variation and budget is None:
         raise ValueError(f"preset '{preset}' has no numbers for expert '{expert}'")
     own = variation.get(expert, {})
+    misplaced = sorted(set(own) - _TABLE_KEYS)
+    if misplaced:
+        raise ValueError(
+            f"expected {', '.join(sorted(_TABLE_KEYS))} in [{expert}] of preset '{preset}', found "
+            f"{', '.join(misplaced)}; options of the model belong in [{expert}.model], of the data manager in "
+            f"[{expert}.datamanager]"
+        )
     unknown = set(own.get("optimizers", {})) - set(recipe.optimizers)
     if unknown:
         raise ValueError(f"preset '{preset}' names optimizer groups {sorted(unknown)} that '{expert}' does not have")

@@ -44,10 +44,18 @@ def accumulate_views(gaussians: Any, rendered: Sequence[RenderedView], which: Li
     if not views:
         return
     if which == "sum":
-        # Gradients of the step's loss, a mean over its views, so their sum is about one view's own gradient.
-        gradient = torch.stack([gradient for gradient, _, _ in views]).sum(dim=0)
+        # Gradients of the step's loss, a mean over its views, so their sum is about one view's own gradient; in pixels
+        # of the first view, where the pictures differ in size.
+        first = views[0][2]
+        in_its_pixels = [
+            gradient
+            if (one.width, one.height) == (first.width, first.height)
+            else gradient * gradient.new_tensor([one.width / first.width, one.height / first.height])
+            for gradient, _, one in views
+        ]
+        gradient = torch.stack(in_its_pixels).sum(dim=0)
         visible = torch.stack([visible for _, visible, _ in views]).any(dim=0)
-        gaussians.accumulate_gradients(gradient, visible, views[0][2].width, views[0][2].height)
+        gaussians.accumulate_gradients(gradient, visible, first.width, first.height)
         return
     for gradient, visible, one in views if which == "all" else views[-1:]:
         # The papers' thresholds are for the gradient of a view's own loss; the step's loss is a mean over views.

@@ -250,7 +250,8 @@ class DynamicDataManager(FullImageDatamanager):
         """How a training image was rendered, ``rgb [H,W,3]``; reading the error of it waits for the device, so it is
         done for a sampler that asks only."""
         if isinstance(self._sampler, ErrorSampler):
-            truth = batch["image"][..., :3].to(rgb.device).float() / 255
+            image = batch["image"][..., :3].to(rgb.device)
+            truth = image / 255 if image.dtype == torch.uint8 else image
             self._sampler.observe(batch["image_idx"], float((rgb.detach() - truth).abs().mean()))
 
     def sampler_state(self) -> dict[str, Any]:

@@ -31,7 +31,7 @@ def mean_difference_native(
         ValueError: other dtypes, devices or shapes.
     """
     (count, neighbors), size = index.shape, rows.shape[1]
-    mean, gradient = rows.new_empty(()), torch.empty_like(rows)
+    mean, gradient = rows.new_empty(()), torch.empty_like(rows, memory_format=torch.contiguous_format)
     graph = (
         dense("rows", rows, count, size),
         dense("index", index, count, neighbors, dtype=torch.int64),

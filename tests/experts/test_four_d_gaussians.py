@@ -48,6 +48,17 @@ def test_starts_from_points_without_time_and_those_of_the_first_instant() -> Non
     assert torch.equal(build(times=times).gaussians["means"], every[10::2])
 
 
+def test_seeds_of_other_instants_do_not_crowd_out_those_wanted() -> None:
+    times = torch.full((20,), torch.nan)
+    times[8:] = torch.tensor([0.25, 0.5, 0.75]).repeat(4)
+    every = build().gaussians["means"]
+    wanted = every[[*range(8), *range(8, 20, 3)]]
+    assert torch.equal(build(times=times, max_seeds=12).gaussians["means"], wanted)
+    # Fewer than wanted: those with a time are spared.
+    few = build(times=times, max_seeds=6).gaussians["means"]
+    assert len(few) == 6 and torch.equal(few[2:], wanted[8:])
+
+
 def test_cameras_of_one_instant_share_the_field_within_a_step(camera) -> None:
     model = build().train()
     model.training_step.fill_(3)

@@ -69,9 +69,12 @@ def test_the_field_hides_what_is_not_there_and_changes_nothing_else() -> None:
     assert torch.stack([change["means"] for change in found]).abs().max() < 0.1
 
 
-@pytest.mark.parametrize("family", [test_four_d_gaussians, test_ed3dgs])
+@pytest.mark.parametrize(
+    ("family", "field"),
+    [(test_four_d_gaussians, {"grid", "network"}), (test_ed3dgs, {"fine_network", "embeddings"})],
+)
 def test_the_first_step_finds_a_fitted_field_and_later_ones_do_not_fit_again(
-    family: ModuleType, monkeypatch: pytest.MonkeyPatch
+    family: ModuleType, field: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     times = torch.full((20,), NAN)
     times[10:] = 0.5
@@ -89,19 +92,29 @@ def test_the_first_step_finds_a_fitted_field_and_later_ones_do_not_fit_again(
     ((points, num_frames, fits),) = seen
     assert torch.equal(points, model.gaussians["means"]) and num_frames == model.num_frames and fits == 3
     changed = {name for name, value in model.named_parameters() if not torch.equal(value, before[name])}
-    # The field and what it reads of each Gaussian, but nothing that is seen without it.
-    assert changed and {name.split(".")[0] for name in changed if not name.endswith("embeddings")} <= {
-        "grid",
-        "network",
-        "time_table",
-        "coarse_network",
-        "fine_network",
-    }
+    # The field and what it reads of each Gaussian, but nothing that is seen without it; of E-D3DGS the fine half only.
+    parts = {name.split(".")[0] if "embeddings" not in name else "embeddings" for name in changed}
+    assert parts == field
+    assert all(value.grad is None for value in model.parameters())
     none = family.build(times=times, canonical_seeds="all").train()
     none._begin_step(0)
     assert len(seen) == 1
 
 
-def test_a_field_that_must_not_change_opacities_hides_nothing() -> None:
-    with pytest.raises(ValueError, match="deform-opacity True with --pipeline.model.presence-fits"):
-        test_four_d_gaussians.build(presence_fits=3, deform_opacity=False)
+@pytest.mark.parametrize(
+    ("options", "timed", "message"),
+    [
+        ({"deform_opacity": False}, True, "expected deform-opacity True and canonical-seeds all, found False and all"),
+        ({"canonical_seeds": "first"}, True, "found True and first"),
+        ({"presence_fits": -1}, True, "presence-fits of 0 or more, found -1"),
+        ({}, False, "expected seed points with a time"),
+    ],
+)
+def test_a_field_that_cannot_learn_when_seeds_are_there_says_why(
+    options: dict[str, Any], timed: bool, message: str
+) -> None:
+    times = torch.full((20,), 0.5 if timed else NAN)
+    with pytest.raises(ValueError, match=message):
+        test_four_d_gaussians.build(
+            times=times, **{"presence_fits": 3, "canonical_seeds": "all", **options}
+        )._begin_step(0)

@@ -42,6 +42,13 @@ def test_constants_of_one_benchmark_are_in_its_files_only() -> None:
         assert not any({"near", "far"} & {*load_recipe(expert, preset).model} for expert in EXPERTS)
 
 
+def test_options_in_the_wrong_table_of_a_preset_are_refused(tmp_path: Path) -> None:
+    preset = tmp_path / "mine.toml"
+    preset.write_text("[stg]\nstepz = 5\nmax_gaussians = 100\n")
+    with pytest.raises(ValueError, match=r"in \[stg\] of preset .*found max_gaussians, stepz; options of the model"):
+        load_recipe("stg", str(preset))
+
+
 def test_preset_overrides_and_keeps_the_rest() -> None:
     paper, quick = load_recipe("stg"), load_recipe("stg", "quick")
     assert quick.steps < paper.steps

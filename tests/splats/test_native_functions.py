@@ -76,6 +76,13 @@ def test_differences_equal_every_edge_looked_at():
     assert float(mean_difference_native(rows, index, weight, order, starts)[0]) == pytest.approx(value, rel=1e-6)
 
 
+def test_differences_of_rows_in_another_order_of_memory():
+    graph, rows = random_graph(50, 5), noise(7, 50).t()
+    assert not rows.is_contiguous()
+    _, gradient = mean_difference_native(rows, *graph)
+    assert torch.equal(gradient, mean_difference_native(rows.contiguous(), *graph)[1])
+
+
 def run_similarity() -> list[torch.Tensor]:
     image = noise(37, 50, 3).requires_grad_()
     similarity = ssim_map_native(image, noise(37, 50, 3, seed=1))
