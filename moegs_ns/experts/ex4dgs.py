@@ -14,6 +14,8 @@ Where this leaves the authors' released code (a clock in frames, everything else
   the mean of single differences; the code's formula overshoots 2.5-fold.
 - A static displacement is that over the present window, as in the code; when the window grows it is rescaled, so that
   what moves keeps its speed. A dynamic Gaussian is born with exactly the line of the static one.
+- The window ends with the clip; the code's grows past the last frame, and static displacements with it. What reaches an
+  end is judged by the clip's ends, not the present window's, and centres scattered at densification stay in the clip.
 - A new frame enters training as soon as the window grows, not when the shuffled images have run out.
 - Temporal widths are born at a constant so wide that nothing fades; the code writes numbers of frames where it reads
   logarithms. Widths are narrowed at densification and growth, never widened, where the code assigns: Gaussians seeded

@@ -34,7 +34,7 @@ def test_files_of_scenes_are_presets_that_name_existing_options_only(path: Path)
 
 
 def test_constants_of_one_benchmark_are_in_its_files_only() -> None:
-    assert any("min_z" in load_recipe("stg", str(path)).model for path in SCENES)
+    assert any("min_z" in load_recipe("stg", str(path)).model for path in SCENES if "[stg]" in path.read_text("utf8"))
     for preset in (None, *PRESETS):
         recipe = load_recipe("stg", preset).model
         assert not {"min_z", "turning_speed", "turning_sizes"} & {*recipe}
