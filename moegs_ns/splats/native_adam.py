@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import struct
 from collections.abc import Sequence
 
 import torch
@@ -10,19 +11,7 @@ from torch import Tensor
 
 from moegs_ns.splats.native_library import call
 
-
-class _AdamTensor(ctypes.Structure):
-    """``moegs_adam_tensor`` of splat_cpu.h."""
-
-    _fields_ = (
-        ("count", ctypes.c_int64),
-        ("value", ctypes.c_void_p),
-        ("first", ctypes.c_void_p),
-        ("second", ctypes.c_void_p),
-        ("gradient", ctypes.c_void_p),
-        ("step_size", ctypes.c_float),
-        ("root_scale", ctypes.c_float),
-    )
+_TENSOR = "qPPPPff"  # moegs_adam_tensor of splat_cpu.h: count, value, first, second, gradient, step_size, root_scale
 
 
 class _AdamNumbers(ctypes.Structure):
@@ -50,19 +39,15 @@ def adam_step_native(
         eps: added to the root.
         weight_decay: L2 penalty.
     """
-    rows = (_AdamTensor * len(tensors))(
-        *(
-            _AdamTensor(
-                value.numel(), value.data_ptr(), first.data_ptr(), second.data_ptr(), gradient.data_ptr(), *pair
-            )
-            for (value, gradient, first, second), pair in zip(tensors, factors, strict=True)
-        )
-    )
+    fields: list[float] = []
+    for (value, gradient, first, second), pair in zip(tensors, factors, strict=True):
+        fields += (value.numel(), value.data_ptr(), first.data_ptr(), second.data_ptr(), gradient.data_ptr(), *pair)
+    rows = struct.pack(_TENSOR * len(tensors), *fields)  # ctypes structures take several times as long
     numbers = _AdamNumbers(1 - betas[0], betas[1], 1 - betas[1], eps, weight_decay)
     call(
         "moegs_adam_step",
         ctypes.c_int32(len(tensors)),
-        ctypes.byref(rows),
+        ctypes.c_char_p(rows),
         ctypes.byref(numbers),
         ctypes.c_int32(torch.get_num_threads()),
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim import optimizer as torch_optimizer
 
 from moegs_ns.splats.native_adam import adam_step_native, readable
 from moegs_ns.splats.rasterize import resolve_backend
@@ -21,10 +22,17 @@ _LEAST_LENGTH = 5.0  # of the second moment's memory, in steps, before RAdam div
 class Adam(torch.optim.Adam):
     """`torch.optim.Adam`; see the module."""
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """As torch's."""
+    def _take_step(self, closure: Callable[[], Any] | None = None) -> Any:
         done = closure is None and _step(self, adam_factors)
         return None if done else super().step(closure)
+
+    _take_watched_step = torch.optim.Optimizer.profile_hook_step(_take_step)
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """As torch's."""
+        return (self._take_watched_step if _is_watched(self) else self._take_step)(closure)
+
+    step.hooked = True  # type: ignore[attr-defined]  # else torch makes every step a watched one, which takes its time
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """As torch's, which does little in much time."""
@@ -37,10 +45,17 @@ class Adam(torch.optim.Adam):
 class RAdam(torch.optim.RAdam):
     """`torch.optim.RAdam`; see the module."""
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """As torch's."""
+    def _take_step(self, closure: Callable[[], Any] | None = None) -> Any:
         done = closure is None and _step(self, radam_factors)
         return None if done else super().step(closure)
+
+    _take_watched_step = torch.optim.Optimizer.profile_hook_step(_take_step)
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """As torch's."""
+        return (self._take_watched_step if _is_watched(self) else self._take_step)(closure)
+
+    step.hooked = True  # type: ignore[attr-defined]  # else torch makes every step a watched one, which takes its time
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """As torch's, which does little in much time."""
@@ -72,32 +87,47 @@ def _forget_gradients(optimizer: torch.optim.Optimizer) -> None:
             value.grad = None
 
 
-@torch.no_grad()
 def _step(optimizer: torch.optim.Optimizer, factors: Callable[..., tuple[float, float]]) -> bool:
     """Do the step by the compiled kernel, or nothing: False where it does not run or the optimizer asks for more."""
     work = []
     for group in optimizer.param_groups:
-        if any(group.get(option) for option in ("amsgrad", "maximize", "capturable", "differentiable")):
+        option = group.get
+        if option("amsgrad") or option("maximize") or option("capturable") or option("differentiable"):
             return False
-        if group.get("decoupled_weight_decay") or isinstance(group["lr"], Tensor):
+        if option("decoupled_weight_decay") or isinstance(group["lr"], Tensor):
             return False
-        values = [value for value in group["params"] if value.grad is not None]
-        if not all(readable(value) and readable(value.grad) for value in values):
-            return False
-        work.append((group, values))
+        pairs = [(value, gradient) for value in group["params"] if (gradient := value.grad) is not None]
+        for value, gradient in pairs:
+            if not (readable(value) and readable(gradient)):
+                return False
+        if pairs:
+            work.append((group, pairs))
     if resolve_backend("cpu") != "native":
         return False
-    for group, values in work:
+    for group, pairs in work:
         tensors: list[Tensors] = []
-        pairs = []
-        for value in values:
+        steps = []
+        for value, gradient in pairs:
             state = optimizer.state[value]
             if not state:
                 state["step"] = torch.zeros((), dtype=torch.float32)
                 state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(value), torch.zeros_like(value)
-            state["step"] += 1
-            tensors.append((value, value.grad, state["exp_avg"], state["exp_avg_sq"]))
-            pairs.append(factors(group["lr"], group["betas"], state["step"].item()))
-        if tensors:
-            adam_step_native(tensors, pairs, group["betas"], group["eps"], group["weight_decay"])
+            steps.append(state["step"])
+            tensors.append((value, gradient, state["exp_avg"], state["exp_avg_sq"]))
+        torch._foreach_add_(steps, 1)
+        numbers = [step.item() for step in steps]
+        lr, betas = group["lr"], group["betas"]
+        of_step = {number: factors(lr, betas, number) for number in set(numbers)}  # nearly always a single one
+        adam_step_native(tensors, [of_step[number] for number in numbers], betas, group["eps"], group["weight_decay"])
     return True
+
+
+def _is_watched(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether hooks or a profiler are to be told of the optimizer's steps."""
+    return bool(
+        optimizer._optimizer_step_pre_hooks
+        or optimizer._optimizer_step_post_hooks
+        or torch_optimizer._global_optimizer_pre_hooks
+        or torch_optimizer._global_optimizer_post_hooks
+        or torch.autograd.profiler._is_profiler_enabled
+    )

@@ -102,6 +102,22 @@ def test_the_users_choice_of_a_backend_counts(monkeypatch: pytest.MonkeyPatch) -
     train(adam.RAdam, torch.float32, range(2))
 
 
+@pytest.mark.parametrize("name", ["Adam", "RAdam"])
+def test_hooks_and_profilers_are_told_of_a_step(name: str) -> None:
+    value = torch.nn.Parameter(torch.ones(3))
+    value.grad = torch.ones(3)
+    optimizer, told = getattr(adam, name)([value]), []
+    before = optimizer.register_step_pre_hook(lambda *_: told.append(value[0].item()))
+    after = optimizer.register_step_post_hook(lambda *_: told.append(value[0].item()))
+    optimizer.step()
+    before.remove(), after.remove()
+    optimizer.step()
+    assert told[0] == 1 and told[1] != 1 and len(told) == 2 and value[0].item() != told[1]
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
+        optimizer.step()
+    assert f"Optimizer.step#{name}.step" in {event.name for event in profiler.events()}
+
+
 def test_configs_make_them_and_torchs_own_on_request() -> None:
     value = torch.nn.Parameter(torch.zeros(1))
     assert type(AdamConfig().setup([value])) is adam.Adam
