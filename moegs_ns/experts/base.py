@@ -17,6 +17,7 @@ from nerfstudio.models.base_model import Model, ModelConfig
 from torch import Tensor
 from torch.nn import Parameter
 
+from moegs_ns.experts.option_ranges import check_ranges
 from moegs_ns.experts.seeds import SeedCloud, seed_cloud, thin_out
 from moegs_ns.experts.view_statistics import RenderedView, accumulate_views
 from moegs_ns.experts.views import camera_index, camera_time, ground_truth_image, image_psnr
@@ -123,16 +124,13 @@ class ExpertModel(Model):
     def populate_modules(self) -> None:
         """Build the Gaussians from the seed points."""
         super().populate_modules()
+        check_ranges(self.config)
         self.metadata: dict[str, Any] = self.kwargs.get("metadata") or {}
         self.num_frames = int(self.metadata.get("num_frames", 1))
         self.camera_extent = float(self.metadata.get("camera_extent", 1.0))
         near, far = self.config.near, self.config.far
         self.near = _NEAR_MARGIN * float(self.metadata.get("near", 0.05)) if near is None else near
         self.far = _FAR_MARGIN * float(self.metadata.get("far", 1e9)) if far is None else far
-        if self.config.max_scale is not None and not self.config.max_scale > 0:
-            raise ValueError(
-                f"expected --pipeline.model.max-scale above 0, found {self.config.max_scale}; leave it out for no limit"
-            )
         seeds = self.usable_seeds(seed_cloud(self.seed_points, self.metadata))
         self.gaussians: GaussianSet = self.make_gaussians(thin_out(seeds, self.config.max_seeds))
         # The number of finished optimizer steps travels in the checkpoint: a frozen or reloaded expert renders at the

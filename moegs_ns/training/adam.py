@@ -81,6 +81,14 @@ def radam_factors(lr: float, betas: tuple[float, float], step: float) -> tuple[f
     return rate * (rectified * (1 - remembered)) ** 0.5, 1.0
 
 
+def _moments_fit(state: dict[str, Any] | None, value: Tensor) -> bool:
+    """Whether the kernel may read a state's moments beside ``value``: a checkpoint may have brought others."""
+    if not state:
+        return True
+    moments = state["exp_avg"], state["exp_avg_sq"]
+    return all(readable(moment) and moment.shape == value.shape for moment in moments)
+
+
 def _forget_gradients(optimizer: torch.optim.Optimizer) -> None:
     for group in optimizer.param_groups:
         for value in group["params"]:
@@ -98,7 +106,7 @@ def _step(optimizer: torch.optim.Optimizer, factors: Callable[..., tuple[float, 
             return False
         pairs = [(value, gradient) for value in group["params"] if (gradient := value.grad) is not None]
         for value, gradient in pairs:
-            if not (readable(value) and readable(gradient)):
+            if not (readable(value) and readable(gradient) and _moments_fit(optimizer.state.get(value), value)):
                 return False
         if pairs:
             work.append((group, pairs))

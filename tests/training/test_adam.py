@@ -70,6 +70,21 @@ def test_either_goes_on_from_the_others_state(name: str) -> None:
             torch.testing.assert_close(value, other, rtol=1e-5, atol=1e-5)
 
 
+def test_moments_of_another_size_are_torchs_to_refuse() -> None:
+    def stepped(size: int, state: dict | None = None) -> torch.optim.Optimizer:
+        value = torch.ones(size, requires_grad=True)
+        optimizer = adam.Adam([value], lr=0.1)
+        if state is not None:
+            optimizer.load_state_dict(state)
+        value.grad = torch.ones(size)
+        optimizer.step()
+        return optimizer
+
+    smaller = stepped(10).state_dict()
+    with pytest.raises(RuntimeError, match="size"):
+        stepped(20, smaller)
+
+
 def test_any_number_of_threads_gives_the_same_bits() -> None:
     results = []
     for threads in (1, 3, 50):

@@ -1,0 +1,44 @@
+"""Ranges of options that several families have; numbers outside end in a sentence instead of a traceback."""
+
+from typing import Any
+
+#: Options that must be at least 1 wherever a family has them; those that may be None are limits.
+AT_LEAST_ONE = (
+    "densify_interval",
+    "smoothness_interval",
+    "keyframe_interval",
+    "window_growth",
+    "window_frames",
+    "seed_copies",
+    "width",
+    "embedding_size",
+    "time_embedding_size",
+    "grid_channels",
+    "grid_resolution",
+    "time_resolution",
+    "max_gaussians",
+    "max_seeds",
+)
+_LARGEST_SH_DEGREE = 3
+
+
+def check_ranges(config: Any) -> None:
+    """Check a model config.
+
+    Raises:
+        ValueError: an option is out of range.
+    """
+    for name in AT_LEAST_ONE:
+        value = getattr(config, name, None)
+        if value is not None and not value >= 1:
+            raise ValueError(f"expected {_option(name)} of 1 or more, found {value}")
+    if not 0 <= config.sh_degree <= _LARGEST_SH_DEGREE:
+        raise ValueError(f"expected {_option('sh_degree')} from 0 to {_LARGEST_SH_DEGREE}, found {config.sh_degree}")
+    if config.max_scale is not None and not config.max_scale > 0:
+        raise ValueError(
+            f"expected {_option('max_scale')} above 0, found {config.max_scale}; leave it out for no limit"
+        )
+
+
+def _option(name: str) -> str:
+    return f"--pipeline.model.{name.replace('_', '-')}"
