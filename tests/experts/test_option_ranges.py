@@ -40,7 +40,7 @@ def test_every_option_is_one_of_some_family() -> None:
     ("options", "message"),
     [
         ({"sh_degree": 4}, "sh-degree from 0 to 3, found 4"),
-        ({"max_scale": 0.0}, "max-scale above 0, found 0.0; None for no limit"),
+        ({"max_scale": 0.0}, "max-scale above 0, found 0.0; leave it out"),
         ({"max_seeds": -3}, "max-seeds of 1 or more, found -3"),
     ],
 )
