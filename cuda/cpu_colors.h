@@ -1,5 +1,8 @@
 // Spherical harmonics of up to degree 3 in the direction of every Gaussian, and their gradient with respect to the
 // coefficients. The twin is evaluate_sh_torch of splats/sh.py: same basis, order and signs.
+//
+// Seen from an `origin` (null: none) the directions are positions minus it, and the sum becomes a colour, plus 0.5 and at
+// least 0. A colour that was below 0 is stored as -0 and thereby told from one that was 0 and has a gradient.
 #pragma once
 
 #include <cmath>
@@ -13,9 +16,11 @@ constexpr int kMaxBases = 16;
 
 // Basis values of sixteen directions of any length above zero; bases[b][lane].
 template <int Degree>
-MOEGS_INLINE void sh_bases(const float *directions, int count, float (*bases)[kLanes]) {
+MOEGS_INLINE void sh_bases(const float *directions, const float *origin, int count, float (*bases)[kLanes]) {
     Floats d[3];
     load_rows<3>(directions, count, d);
+    if (origin)
+        for (int k = 0; k < 3; ++k) d[k] = d[k] - splat(origin[k]);
     const Floats length = square_root(d[0] * d[0] + d[1] * d[1] + d[2] * d[2]);
     const Floats inverse = splat(1.0f) / maximum(length, splat(1e-12f));
     const Floats x = d[0] * inverse, y = d[1] * inverse, z = d[2] * inverse;
@@ -49,10 +54,11 @@ MOEGS_INLINE void sh_bases(const float *directions, int count, float (*bases)[kL
 
 // Sixteen Gaussians; sh: rows of `stored` x 3 floats.
 template <int Degree>
-void sh_forward_lanes(const float *directions, const float *sh, int stored, int count, float *colors) {
+void sh_forward_lanes(const float *directions, const float *origin, const float *sh, int stored, int count,
+                      float *colors) {
     constexpr int kBases = (Degree + 1) * (Degree + 1);
     alignas(64) float bases[kBases][kLanes];
-    sh_bases<Degree>(directions, count, bases);
+    sh_bases<Degree>(directions, origin, count, bases);
     for (int lane = 0; lane < count; ++lane) {
         const float *row = sh + int64_t(lane) * stored * 3;
         float sum[3] = {};
@@ -60,17 +66,25 @@ void sh_forward_lanes(const float *directions, const float *sh, int stored, int 
             for (int c = 0; c < 3; ++c) sum[c] += bases[b][lane] * row[3 * b + c];
         for (int c = 0; c < 3; ++c) colors[3 * lane + c] = sum[c];
     }
+    if (!origin) return;
+    for (int k = 0; k < 3 * count; ++k) {
+        const float color = colors[k] + 0.5f;
+        colors[k] = color < 0.0f ? -0.0f : color;
+    }
 }
 
 template <int Degree>
-void sh_backward_lanes(const float *directions, const float *v_colors, int stored, int count, float *v_sh) {
+void sh_backward_lanes(const float *directions, const float *origin, const float *colors, const float *v_colors,
+                       int stored, int count, float *v_sh) {
     constexpr int kBases = (Degree + 1) * (Degree + 1);
     alignas(64) float bases[kBases][kLanes];
-    sh_bases<Degree>(directions, count, bases);
+    sh_bases<Degree>(directions, origin, count, bases);
+    float v_sums[3 * kLanes];
+    for (int k = 0; k < 3 * count; ++k) v_sums[k] = origin && std::signbit(colors[k]) ? 0.0f : v_colors[k];
     for (int lane = 0; lane < count; ++lane) {
         float *row = v_sh + int64_t(lane) * stored * 3;
         for (int b = 0; b < kBases; ++b)
-            for (int c = 0; c < 3; ++c) row[3 * b + c] = bases[b][lane] * v_colors[3 * lane + c];
+            for (int c = 0; c < 3; ++c) row[3 * b + c] = bases[b][lane] * v_sums[3 * lane + c];
         for (int k = 3 * kBases; k < 3 * stored; ++k) row[k] = 0.0f;
     }
 }

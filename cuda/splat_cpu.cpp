@@ -47,9 +47,9 @@ constexpr BackwardTile kBackward[][3] = {
 };
 static_assert(sizeof(kForward) / sizeof(kForward[0]) == kMaxStaticChannels + 1, "one loop per static channel count");
 
-using ShForward = void (*)(const float *, const float *, int, int, float *);
+using ShForward = void (*)(const float *, const float *, const float *, int, int, float *);
 constexpr ShForward kShForward[] = {sh_forward_lanes<0>, sh_forward_lanes<1>, sh_forward_lanes<2>, sh_forward_lanes<3>};
-using ShBackward = void (*)(const float *, const float *, int, int, float *);
+using ShBackward = void (*)(const float *, const float *, const float *, const float *, int, int, float *);
 constexpr ShBackward kShBackward[] = {sh_backward_lanes<0>, sh_backward_lanes<1>, sh_backward_lanes<2>,
                                       sh_backward_lanes<3>};
 
@@ -166,21 +166,21 @@ int64_t moegs_frame_intersections(const moegs_frame *frame) { return frame->num_
 
 void moegs_frame_free(moegs_frame *frame) { delete frame; }
 
-int32_t moegs_sh_forward(int64_t count, int32_t degree, int32_t bases, const float *directions, const float *sh,
-                         int32_t threads, float *colors) {
+int32_t moegs_sh_forward(int64_t count, int32_t degree, int32_t bases, const float *directions, const float *origin,
+                         const float *sh, int32_t threads, float *colors) {
     on_ranges((count + kLanes - 1) / kLanes, threads, [&](int, int64_t begin, int64_t end) {
         for (int64_t i = begin * kLanes; i < std::min(count, end * kLanes); i += kLanes)
-            kShForward[degree](directions + 3 * i, sh + 3 * bases * i, bases, int(std::min<int64_t>(kLanes, count - i)),
-                               colors + 3 * i);
+            kShForward[degree](directions + 3 * i, origin, sh + 3 * bases * i, bases,
+                               int(std::min<int64_t>(kLanes, count - i)), colors + 3 * i);
     });
     return MOEGS_OK;
 }
 
-int32_t moegs_sh_backward(int64_t count, int32_t degree, int32_t bases, const float *directions, const float *v_colors,
-                          int32_t threads, float *v_sh) {
+int32_t moegs_sh_backward(int64_t count, int32_t degree, int32_t bases, const float *directions, const float *origin,
+                          const float *colors, const float *v_colors, int32_t threads, float *v_sh) {
     on_ranges((count + kLanes - 1) / kLanes, threads, [&](int, int64_t begin, int64_t end) {
         for (int64_t i = begin * kLanes; i < std::min(count, end * kLanes); i += kLanes)
-            kShBackward[degree](directions + 3 * i, v_colors + 3 * i, bases,
+            kShBackward[degree](directions + 3 * i, origin, colors ? colors + 3 * i : nullptr, v_colors + 3 * i, bases,
                                 int(std::min<int64_t>(kLanes, count - i)), v_sh + 3 * bases * i);
     });
     return MOEGS_OK;

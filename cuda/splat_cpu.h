@@ -15,7 +15,7 @@ extern "C" {
 #endif
 
 // Raised whenever a signature below changes, so that a caller can refuse a library it does not know.
-#define MOEGS_SPLAT_ABI 3
+#define MOEGS_SPLAT_ABI 4
 
 enum {
     MOEGS_OK = 0,
@@ -73,11 +73,13 @@ int64_t moegs_frame_intersections(const moegs_frame *frame);  // number of (Gaus
 void moegs_frame_free(moegs_frame *frame);
 
 // Spherical harmonics in the directions [N,3] (any length above zero), degree 0 to 3, sh [N,bases,3] with bases >=
-// (degree + 1)^2. Backward writes all of v_sh, zeros beyond the degree.
-int32_t moegs_sh_forward(int64_t count, int32_t degree, int32_t bases, const float *directions, const float *sh,
-                         int32_t threads, float *colors /*[N,3]*/);
-int32_t moegs_sh_backward(int64_t count, int32_t degree, int32_t bases, const float *directions,
-                          const float *v_colors /*[N,3]*/, int32_t threads, float *v_sh);
+// (degree + 1)^2. With an origin [3] (else null) the directions are positions, seen from there, and 0.5 + the sum is
+// clamped at 0; only then backward reads colors, as forward wrote them. Backward writes all of v_sh, zeros beyond the
+// degree.
+int32_t moegs_sh_forward(int64_t count, int32_t degree, int32_t bases, const float *directions, const float *origin,
+                         const float *sh, int32_t threads, float *colors /*[N,3]*/);
+int32_t moegs_sh_backward(int64_t count, int32_t degree, int32_t bases, const float *directions, const float *origin,
+                          const float *colors, const float *v_colors /*[N,3]*/, int32_t threads, float *v_sh);
 
 // Structural similarity per pixel and channel of x and y [H,W,C] (window 11, sigma 1.5, range 1, zeros outside).
 // partials [3,H,W,C] may be null; backward, which gives the gradient with respect to x only, needs it.

@@ -27,7 +27,7 @@ from moegs_ns.splats.gaussian_set import GaussianSet
 from moegs_ns.splats.projection import ProjectionSettings
 from moegs_ns.splats.rasterize import rasterize, resolve_backend
 from moegs_ns.splats.rays import ray_image
-from moegs_ns.splats.sh import evaluate_sh
+from moegs_ns.splats.sh import view_colors
 from moegs_ns.splats.splats import Splats
 
 #: What an expert reads of the data parser's metadata besides the seed points; enough to build it again without data.
@@ -265,8 +265,7 @@ class ExpertModel(Model):
         """
         if splats.sh is None:
             raise ValueError("expected splats with spherical harmonics, found none")
-        directions = splats.means.detach() - camera_position(viewmat)
-        return (evaluate_sh(self.active_sh_degree, directions, splats.sh) + 0.5).clamp_min(0.0)
+        return view_colors(self.active_sh_degree, splats.means, camera_position(viewmat), splats.sh)
 
     def channels(self, splats: Splats, viewmat: Tensor) -> Tensor:
         """``[N,C]`` what is composited of the Gaussians: their features where they have some, else their colours."""

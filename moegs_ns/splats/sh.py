@@ -30,6 +30,13 @@ def evaluate_sh(degree: int, directions: Tensor, sh: Tensor) -> Tensor:
     Raises:
         ValueError: a degree out of range, or shapes that do not fit.
     """
+    _expect_shapes(degree, directions, sh)
+    if takes_native(sh, directions) and not (directions.requires_grad and torch.is_grad_enabled()):
+        return evaluate_sh_native(degree, directions, sh)
+    return evaluate_sh_torch(degree, directions, sh)
+
+
+def _expect_shapes(degree: int, directions: Tensor, sh: Tensor) -> None:
     if not 0 <= degree <= MAX_DEGREE:
         raise ValueError(f"evaluate_sh: expected a degree from 0 to {MAX_DEGREE}, found {degree}")
     num_bases = (degree + 1) ** 2
@@ -40,9 +47,18 @@ def evaluate_sh(degree: int, directions: Tensor, sh: Tensor) -> Tensor:
         )
     if tuple(directions.shape) != (sh.shape[0], 3):
         raise ValueError(f"evaluate_sh: expected directions [{sh.shape[0]}, 3], found {list(directions.shape)}")
-    if takes_native(sh, directions) and not (directions.requires_grad and torch.is_grad_enabled()):
-        return evaluate_sh_native(degree, directions, sh)
-    return evaluate_sh_torch(degree, directions, sh)
+
+
+def view_colors(degree: int, means: Tensor, position: Tensor, sh: Tensor) -> Tensor:
+    """``[N, 3]`` colours, at least 0, of Gaussians at ``means [N, 3]`` seen from ``position [3]``.
+
+    Arguments and errors are those of `evaluate_sh`, whose sum plus 0.5 is clamped at 0. Differentiable in ``sh`` only.
+    """
+    means, position = means.detach(), position.detach()
+    if takes_native(sh, means, position):
+        _expect_shapes(degree, means, sh)
+        return evaluate_sh_native(degree, means, sh, position)
+    return (evaluate_sh(degree, means - position, sh) + 0.5).clamp_min(0.0)
 
 
 def evaluate_sh_torch(degree: int, directions: Tensor, sh: Tensor) -> Tensor:
