@@ -19,52 +19,6 @@ Tensors = tuple[Tensor, Tensor, Tensor, Tensor]
 _LEAST_LENGTH = 5.0  # of the second moment's memory, in steps, before RAdam divides by its root
 
 
-class Adam(torch.optim.Adam):
-    """`torch.optim.Adam`; see the module."""
-
-    def _take_step(self, closure: Callable[[], Any] | None = None) -> Any:
-        done = closure is None and _step(self, adam_factors)
-        return None if done else super().step(closure)
-
-    _take_watched_step = torch.optim.Optimizer.profile_hook_step(_take_step)
-
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """As torch's."""
-        return (self._take_watched_step if _is_watched(self) else self._take_step)(closure)
-
-    step.hooked = True  # type: ignore[attr-defined]  # else torch makes every step a watched one, which takes its time
-
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        """As torch's, which does little in much time."""
-        if set_to_none:
-            _forget_gradients(self)
-        else:
-            super().zero_grad(set_to_none)
-
-
-class RAdam(torch.optim.RAdam):
-    """`torch.optim.RAdam`; see the module."""
-
-    def _take_step(self, closure: Callable[[], Any] | None = None) -> Any:
-        done = closure is None and _step(self, radam_factors)
-        return None if done else super().step(closure)
-
-    _take_watched_step = torch.optim.Optimizer.profile_hook_step(_take_step)
-
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """As torch's."""
-        return (self._take_watched_step if _is_watched(self) else self._take_step)(closure)
-
-    step.hooked = True  # type: ignore[attr-defined]  # else torch makes every step a watched one, which takes its time
-
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        """As torch's, which does little in much time."""
-        if set_to_none:
-            _forget_gradients(self)
-        else:
-            super().zero_grad(set_to_none)
-
-
 def adam_factors(lr: float, betas: tuple[float, float], step: float) -> tuple[float, float]:
     """Learning rate and factor of the second moment's root, bias corrections included, in step ``step`` (from 1)."""
     return lr / (1 - betas[0] ** step), (1 - betas[1] ** step) ** -0.5
@@ -139,3 +93,41 @@ def _is_watched(optimizer: torch.optim.Optimizer) -> bool:
         or torch_optimizer._global_optimizer_post_hooks
         or torch.autograd.profiler._is_profiler_enabled
     )
+
+
+class _SinglePass(torch.optim.Optimizer):
+    """What goes before torch's own class among the bases."""
+
+    #: Of a learning rate, betas and the number of the step; see `adam_factors`.
+    _factors: Callable[..., tuple[float, float]]
+
+    def _take_step(self, closure: Callable[[], Any] | None = None) -> Any:
+        done = closure is None and _step(self, self._factors)
+        return None if done else super().step(closure)  # type: ignore[arg-type]
+
+    _take_watched_step = torch.optim.Optimizer.profile_hook_step(_take_step)
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+        """As torch's."""
+        return (self._take_watched_step if _is_watched(self) else self._take_step)(closure)
+
+    step.hooked = True  # type: ignore[attr-defined]  # else torch makes every step a watched one, which takes its time
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """As torch's, which does little in much time."""
+        if set_to_none:
+            _forget_gradients(self)
+        else:
+            super().zero_grad(set_to_none)
+
+
+class Adam(_SinglePass, torch.optim.Adam):
+    """`torch.optim.Adam`; see the module."""
+
+    _factors = staticmethod(adam_factors)
+
+
+class RAdam(_SinglePass, torch.optim.RAdam):
+    """`torch.optim.RAdam`; see the module."""
+
+    _factors = staticmethod(radam_factors)
