@@ -122,6 +122,7 @@ def rasterize(
     background: Tensor | None = None,
     depth: bool = False,
     absgrad: bool = False,
+    together: bool = False,
     backend: str = "auto",
 ) -> Rasterized:
     """Renders Gaussians of ``num_experts`` experts, each with its own transmittance, in one compositing.
@@ -138,11 +139,13 @@ def rasterize(
         width: image width in pixels.
         height: image height in pixels.
         expert_ids: [N] integers in [0, num_experts); may be left out for one expert.
-        num_experts: number of images.
+        num_experts: number of experts, and of images unless ``together``.
         settings: one for all experts, or one per expert.
         background: [C], or [num_experts, C]; added with weight 1 - alpha. None is black.
         depth: also render the expected z-depth.
         absgrad: also collect absolute screen gradients on backward.
+        together: composite all experts' Gaussians as ONE set into one image, K = 1 in the result; ``settings`` still
+            say how each expert's are projected.
         backend: ``auto``, ``cuda``, ``native`` or ``torch``; see ``resolve_backend``.
 
     Returns:
@@ -152,13 +155,15 @@ def rasterize(
         ValueError: shapes, devices or counts that do not fit, or a backend that is not available.
     """
     settings_per_expert = _check_arguments(
-        splats, channels, viewmat, K, width, height, expert_ids, num_experts, settings, background, depth
+        splats, channels, viewmat, K, width, height, expert_ids, num_experts, settings, background, depth, together
     )
     module = backend_for(splats.means.device, backend)
     if expert_ids is None:
         expert_ids = torch.zeros(len(splats), dtype=torch.int32, device=splats.means.device)
 
     projected = _project_in_groups(module, splats, viewmat, K, width, height, expert_ids, settings_per_expert)
+    if together:
+        expert_ids, num_experts = torch.zeros_like(expert_ids), 1
     opacities = splats.opacities * projected.compensations
     blended = torch.cat([channels, projected.depths[:, None]], dim=1) if depth else channels
     images, alphas = module.composite(
@@ -238,6 +243,7 @@ def _check_arguments(
     settings: ProjectionSettings | Sequence[ProjectionSettings],
     background: Tensor | None,
     depth: bool,
+    together: bool,
 ) -> list[ProjectionSettings]:
     """Raises ValueError for arguments that do not fit; returns one settings object per expert."""
     count = len(splats)
@@ -272,13 +278,13 @@ def _check_arguments(
                 f"rasterize: expected expert_ids in [0, {num_experts}), "
                 f"found [{int(expert_ids.min())}, {int(expert_ids.max())}]"
             )
-    width_of_channels = channels.shape[1]
+    width_of_channels, num_images = channels.shape[1], 1 if together else num_experts
     if background is not None and tuple(background.shape) not in (
         (width_of_channels,),
-        (num_experts, width_of_channels),
+        (num_images, width_of_channels),
     ):
         raise ValueError(
-            f"rasterize: expected background of shape [{width_of_channels}] or [{num_experts}, {width_of_channels}], "
+            f"rasterize: expected background of shape [{width_of_channels}] or [{num_images}, {width_of_channels}], "
             f"found {list(background.shape)}"
         )
     others: dict[str, Tensor | None] = {

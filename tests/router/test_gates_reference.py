@@ -78,7 +78,7 @@ def test_gates_equal_the_equations_at_every_time_and_camera(runs: list[Path]) ->
 def test_the_network_sees_the_rays_of_the_camera_that_is_rendered(runs: list[Path]) -> None:
     model = make_mixture(runs).eval()
     for camera in (make_camera(0.2), moved_camera(0.2)):
-        _, seen = model.composite(camera, depth=False)
+        seen = model.look(camera)[0].rays
         rays = camera.generate_rays(camera_indices=0)
         expected = torch.cat([rays.origins, rays.directions], dim=-1).permute(2, 0, 1)
         torch.testing.assert_close(seen, expected, atol=1e-5, rtol=0)

@@ -138,8 +138,7 @@ def test_training_pictures_equal_those_of_evaluation_before_clamping(runs: list[
     camera = make_camera(0.6)
     images: list[Tensor] = []
     for training in (True, False):
-        result, rays = model.train(training).composite(camera, depth=not training)
-        images.append(model.pictures(result.images[..., :-3], rays, 0.6))
+        images.append(model.train(training).look(camera)[0].pictures)
     assert images[0].shape == (len(NAMES), HEIGHT, WIDTH, 3)
     assert not images[0].requires_grad
     assert torch.equal(*images)

@@ -144,9 +144,8 @@ def test_temperatures_of_training_and_evaluation(runs: list[Path]) -> None:
     model = make_mixture(runs, train_temperature=0.5, eval_temperature=2.0)
     randomise_router(model)
     camera = make_camera(0.3)
-    result, rays = model.eval().composite(camera, depth=False)
-    logits = model.router.logits(result.images[..., 3:], rays)
-    images = result.images[..., :3]
+    view, _ = model.eval().look(camera)
+    logits, images = model.router.logits(view), view.pictures
     soft, sharp = (torch.softmax(logits / temperature, dim=0) for temperature in (2.0, 0.5))
     torch.testing.assert_close(render(model)["gate_stg"][..., 0], soft[0])
     torch.testing.assert_close(model.train().get_outputs(camera)["rgb"], blend(sharp, images))

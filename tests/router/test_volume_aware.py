@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from moegs_ns.router.volume_aware import GaussianWeights, RayInput, RefinementNetwork, VolumeAwareRouter
+from moegs_ns.router.gaussian_weights import GaussianWeights
+from moegs_ns.router.volume_aware import RayInput, RefinementNetwork, VolumeAwareRouter
+from tests.router.views import make_view
 
 RAYS: dict[RayInput, slice] = {"origin+direction": slice(0, 6), "direction": slice(3, 6), "none": slice(0, 0)}
 
@@ -24,13 +26,13 @@ def test_logits_equal_numpy(rays: RayInput) -> None:
         inputs = np.concatenate([[w_dir, w_time], ray_image[RAYS[rays], row, column]])
         hidden = np.maximum(second @ np.maximum(first @ inputs, 0), 0)
         expected[expert, row, column] = w + (third @ hidden)[0]
-    logits = router.logits(torch.from_numpy(splatted), torch.from_numpy(ray_image))
+    logits = router.logits(make_view(torch.from_numpy(splatted), torch.from_numpy(ray_image)))
     np.testing.assert_allclose(logits.detach().numpy(), expected, atol=1e-5)
 
 
 def test_the_network_has_the_authors_size_and_no_bias() -> None:
-    assert sum(p.numel() for p in RefinementNetwork(6, 1).parameters()) == 69
-    assert not any("bias" in name for name, _ in RefinementNetwork(6, 1).named_parameters())
+    assert sum(p.numel() for p in RefinementNetwork(8, 1).parameters()) == 69
+    assert not any("bias" in name for name, _ in RefinementNetwork(8, 1).named_parameters())
 
 
 def test_larger_kernels_see_neighbours_and_keep_the_size() -> None:
@@ -40,10 +42,16 @@ def test_larger_kernels_see_neighbours_and_keep_the_size() -> None:
     rays = torch.rand(6, 9, 9)
     moved = splatted.clone()
     moved[0, 4, 4, 1] += 1
-    changed = (router.logits(moved, rays) - router.logits(splatted, rays)).abs()[0] > 1e-7
+    changed = (router.logits(make_view(moved, rays)) - router.logits(make_view(splatted, rays))).abs()[0] > 1e-7
     assert changed.shape == (9, 9)
     rows, columns = torch.nonzero(changed, as_tuple=True)
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (1, 7, 1, 7)  # three layers of 3x3
+
+
+@pytest.mark.parametrize("hidden", [(), (0,)])
+def test_impossible_hidden_sizes(hidden: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="hidden sizes of at least 1"):
+        RefinementNetwork(8, 1, hidden)
 
 
 @pytest.mark.parametrize("kernel_size", [0, 2, -1])
@@ -83,7 +91,7 @@ def test_every_parameter_can_leave_its_start(initial: float, rays: RayInput) -> 
     weighting = torch.randn(2, 8, 8, generator=generator)
     for _ in range(2):  # whatever stands still at first must move with the others
         splatted = torch.stack([mixing[k] @ weights.channels(0.5) for k, weights in enumerate(router.weights)])
-        (router.logits(splatted.view(2, 8, 8, 3), ray_image) * weighting).sum().backward()
+        (router.logits(make_view(splatted.view(2, 8, 8, 3), ray_image)) * weighting).sum().backward()
         with torch.no_grad():
             for parameter in router.parameters():
                 parameter -= 0.01 * parameter.grad
