@@ -1,4 +1,5 @@
-"""The ``moegs`` command: ``moegs train``, ``moegs report``, ``moegs report motion``, ``moegs render``.
+"""The ``moegs`` command: ``moegs train``, ``moegs report``, ``moegs report motion``, ``moegs report routers``,
+``moegs render``.
 
 Everything heavy is imported inside the commands, so that ``moegs --help`` answers at once.
 """
@@ -14,16 +15,18 @@ import tyro
 from moegs_ns.cli.motion import ReportMotion
 from moegs_ns.cli.render import Render
 from moegs_ns.cli.report import Report
+from moegs_ns.cli.routers import ReportRouters
 from moegs_ns.cli.train import Train
 
 Command = (
     Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[ReportMotion, tyro.conf.subcommand("report-motion")]
+    | Annotated[ReportRouters, tyro.conf.subcommand("report-routers")]
     | Annotated[Render, tyro.conf.subcommand("render")]
 )
 #: Special reports, as in ``moegs report motion``. A run folder of such a name is given as ./motion.
-_REPORTS = ("motion",)
+_REPORTS = ("motion", "routers")
 _DESCRIPTION = "Mixtures of dynamic Gaussian-splat experts: train one scene's experts and router, report, render."
 
 

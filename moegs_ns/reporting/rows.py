@@ -1,5 +1,6 @@
 """The rows of a report, as numbers: what each run, and each reference picture of a mixture, scored and cost."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +61,20 @@ def mixture_rows(result: RunResult) -> list[Row]:
         *references,
         Row(MIXTURE, {**_quality(result.scores), **costs}),
     ]
+
+
+def best_of_retrainings(results: Sequence[RunResult]) -> Row | None:
+    """The strongest single run of any expert over mixtures of the same experts with several seeds (MoE-GS App. F): what
+    training N times and keeping the best would give. None where there is but one seed.
+
+    Args:
+        results: of the mixtures.
+    """
+    if len(results) < 2:
+        return None
+    runs = [(row, result) for result in results for row in mixture_rows(result) if row.label in result.expert_names]
+    row, result = max(runs, key=lambda pair: pair[0].values["psnr"])
+    return Row(f"best of {len(results)} retrainings", row.values, detail=f"{row.label}, seed {result.seed}")
 
 
 def mixture_facts(result: RunResult) -> dict[str, float]:

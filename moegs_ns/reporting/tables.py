@@ -8,7 +8,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from moegs_ns.reporting.evaluation_files import RunResult
-from moegs_ns.reporting.rows import MIXTURE, Row, mixture_facts, mixture_rows, single_row
+from moegs_ns.reporting.routers import USUAL_ROUTER, router_label
+from moegs_ns.reporting.rows import (
+    BEST_EXPERT,
+    MIXTURE,
+    Row,
+    best_of_retrainings,
+    mixture_facts,
+    mixture_rows,
+    single_row,
+)
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -81,21 +90,21 @@ class Table:
 
 
 def build_tables(results: Sequence[RunResult]) -> list[Table]:
-    """One table per scene, protocol and set of experts.
+    """One table per scene, protocol, router and set of experts.
 
-    Mixtures of the same experts are taken as seeds of one experiment. Single experts stand below the mixtures of
-    their scene (an equal-budget expert, for one), or in a table of their own where there is no mixture.
+    Mixtures of the same experts by the same router are taken as seeds of one experiment. Single experts stand below
+    the mixtures of their scene (an equal-budget expert, for one), or in a table of their own where there is none.
     """
-    mixtures: dict[tuple[str, tuple[str, ...]], list[RunResult]] = {}
+    mixtures: dict[tuple[str, ...], list[RunResult]] = {}
     singles: dict[str, list[RunResult]] = {}
     for result in results:
-        key = _comparable(result)
+        key = comparable(result)
         if result.expert_names:
-            mixtures.setdefault((key, tuple(result.expert_names)), []).append(result)
+            mixtures.setdefault((key, router_label(result), *result.expert_names), []).append(result)
         else:
             singles.setdefault(key, []).append(result)
-    tables = [_mixture_table(group, singles.get(key, [])) for (key, _), group in mixtures.items()]
-    alone = [group for key, group in singles.items() if key not in {key for key, _ in mixtures}]
+    tables = [_mixture_table(group, singles.get(key, [])) for (key, *_), group in mixtures.items()]
+    alone = [group for key, group in singles.items() if key not in {key for key, *_ in mixtures}]
     return tables + [_single_table(group) for group in alone]
 
 
@@ -107,14 +116,18 @@ def mean_and_deviation(values: Sequence[float], form: str) -> str:
 
 def _mixture_table(mixtures: list[RunResult], singles: list[RunResult]) -> Table:
     groups = _by_label([mixture_rows(result) for result in mixtures])
+    if (retrained := best_of_retrainings(mixtures)) is not None:
+        groups = _behind(groups, BEST_EXPERT, retrained)
     rivals = _by_label([[single_row(result)] for result in singles], with_detail=True)
     labels = list(groups) + list(rivals)
     facts = [mixture_facts(result) for result in mixtures]
-    notes = [*_lead(facts), *_protocol_notes(mixtures + singles), *_cost_notes(mixtures + singles, True)]
+    notes = [*_lead(facts), *protocol_notes(mixtures + singles), *_cost_notes(mixtures + singles, True)]
     reasons = [run for result in mixtures for run in result.experts() if isinstance(run, str)]
     notes += [f"{_UNKNOWN} where {reason}." for reason in dict.fromkeys(reasons)]
+    router = router_label(mixtures[0])
+    other = "" if router == USUAL_ROUTER else f", {router}"
     return _table(
-        f"{mixtures[0].scene}: {' + '.join(mixtures[0].expert_names)}{seeds_of(mixtures)}",
+        f"{mixtures[0].scene}: {' + '.join(mixtures[0].expert_names)}{other}{seeds_of(mixtures)}",
         [(*groups.values(), *rivals.values())[number] for number in range(len(labels))],
         mixtures + singles,
         notes,
@@ -124,7 +137,7 @@ def _mixture_table(mixtures: list[RunResult], singles: list[RunResult]) -> Table
 
 def _single_table(results: list[RunResult]) -> Table:
     groups = _by_label([[single_row(result)] for result in results], with_detail=True)
-    notes = [*_protocol_notes(results), *_cost_notes(results, False)]
+    notes = [*protocol_notes(results), *_cost_notes(results, False)]
     return _table(f"{results[0].scene}: single experts{seeds_of(results)}", list(groups.values()), results, notes)
 
 
@@ -134,6 +147,16 @@ def _by_label(runs: list[list[Row]], with_detail: bool = False) -> dict[str, lis
         for row in rows:
             groups.setdefault(f"{row.label} ({row.detail})" if with_detail else row.label, []).append(row)
     return groups
+
+
+def _behind(groups: dict[str, list[Row]], label: str, row: Row) -> dict[str, list[Row]]:
+    """The groups with one more, of a single row, behind that of ``label``."""
+    together: dict[str, list[Row]] = {}
+    for name, rows in groups.items():
+        together[name] = rows
+        if name == label:
+            together[row.label] = [row]
+    return together
 
 
 def _table(
@@ -193,7 +216,7 @@ def _lead(facts: list[dict[str, float]]) -> list[str]:
     return [*lines, f"Router training time: {cost} % of the experts' together."] if cost else lines
 
 
-def _protocol_notes(results: list[RunResult]) -> list[str]:
+def protocol_notes(results: list[RunResult]) -> list[str]:
     protocol = results[0].protocol
     frames, metrics = protocol.get("frames"), protocol.get("metrics", {})
     span = f" (frames {frames['first']} to {frames['last']})" if frames else ""
@@ -216,7 +239,8 @@ def _cost_notes(results: list[RunResult], has_oracles: bool) -> list[str]:
         notes[0] += " The mixture's are the router's alone, with its experts' in brackets."
         notes.append(
             "The best expert has the highest mean PSNR over the test frames. Oracles choose the expert with the "
-            "smallest error per pixel (smoothed: averaged over 9x9 pixels), for which they need the truth."
+            "smallest error per pixel (smoothed: averaged over 9x9 pixels), for which they need the truth. Best of N "
+            "retrainings: the strongest run of any expert over all seeds."
         )
     return notes
 
@@ -243,7 +267,7 @@ def _size(resolution: Any) -> str:
     return ", ".join("x".join(map(str, size)) for size in sizes)
 
 
-def _comparable(result: RunResult) -> str:
+def comparable(result: RunResult) -> str:
     """Equal for runs whose numbers may stand in one table."""
     protocol = result.protocol
     return json.dumps(

@@ -83,6 +83,17 @@ def test_the_best_expert_is_chosen_in_every_seed(tmp_path: Path) -> None:
     assert found["best expert"]["PSNR"] == "30.10 ± 0.14"
 
 
+def test_best_of_retrainings_is_the_strongest_single_run(tmp_path: Path) -> None:
+    experts = ({"stg": 29.0, "4dgaussians": 28.0}, {"stg": 28.5, "4dgaussians": 30.5})
+    runs = [leave_mixture(tmp_path / str(seed), own, 31.0, seed) for seed, own in enumerate(experts, 1)]
+    (table,) = build_tables([read_result(run) for run in runs])
+    labels = [row[0] for row in table.rows]
+    row = table.rows[labels.index("best of 2 retrainings (4dgaussians, seed 2)")]
+    assert row[1] == "30.50" and labels.index(row[0]) == labels.index("best expert") + 1
+    (alone,) = build_tables([read_result(runs[0])])
+    assert not any("retrainings" in row[0] for row in alone.rows)
+
+
 def test_missing_lpips_is_said_with_its_reason(tmp_path: Path) -> None:
     run = leave_mixture(tmp_path, EXPERTS, 30.5)
     assert f"LPIPS (VGG) is n/a: {NO_LPIPS.removeprefix('unavailable: ')}." in table_of(run).notes

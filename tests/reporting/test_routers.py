@@ -1,0 +1,58 @@
+"""Routers side by side: which runs make a row, and what stands in it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from moegs_ns.reporting.evaluation_files import read_result
+from moegs_ns.reporting.router_tables import router_tables
+from moegs_ns.reporting.tables import build_tables
+from tests.reporting.runs import leave_expert, leave_mixture
+
+EXPERTS = {"stg": 29.0, "4dgaussians": 28.0}
+
+
+def leave(outputs: Path, psnr: float, seed: int, **router: Any) -> Path:
+    """A mixture's run with options of its router, under a folder of its own."""
+    run = leave_mixture(outputs / "_".join([*map(str, router.values()), str(seed)]), EXPERTS, psnr, seed)
+    record = json.loads((run / "run.json").read_text())
+    record["expert"]["config"] |= router
+    (run / "run.json").write_text(json.dumps(record))
+    return run
+
+
+def test_a_row_per_router_with_its_seeds(tmp_path: Path) -> None:
+    runs = [
+        leave(tmp_path, 30.0, 1, router="pixel"),
+        leave(tmp_path, 29.5, 1, router="volume"),
+        leave(tmp_path, 31.0, 1),
+        leave(tmp_path, 32.0, 2),
+        leave(tmp_path, 33.0, 1, compare=["alpha", "color"], kernel_size=3, hidden=[16]),
+    ]
+    (table,) = router_tables([read_result(run) for run in runs])
+    assert table.title == "mixed: routers over stg + 4dgaussians, mean ± sd of seeds 1, 2"
+    assert table.header[:4] == ["router", "PSNR", "SSIM", "LPIPS (Alex)"]
+    labels = [row[0] for row in table.rows]
+    assert labels == [
+        "pixel router",
+        "volume router",
+        "volume-aware pixel router",
+        "volume-aware pixel router, 3x3 kernels, hidden 16, compares alpha-color",
+    ]
+    assert [row[1] for row in table.rows] == ["30.00", "29.50", "31.50 ± 0.71", "33.00"]
+    assert [row[4] for row in table.rows] == ["+1.00", "+0.50", "+2.50 ± 0.71", "+4.00"]
+    assert any(note.startswith("Seeds: pixel router 1; ") for note in table.notes)
+
+
+def test_single_experts_have_no_router(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="expected runs of mixtures .* found one of 'stg'"):
+        router_tables([read_result(leave_expert(tmp_path, "stg", 29.0))])
+
+
+def test_other_routers_are_no_seeds_of_a_mixture(tmp_path: Path) -> None:
+    runs = [leave(tmp_path, 31.0, 1), leave(tmp_path, 32.0, 2), leave(tmp_path, 30.0, 1, router="pixel")]
+    usual, pixel = build_tables([read_result(run) for run in runs])
+    assert usual.title == "mixed: stg + 4dgaussians, mean ± sd of seeds 1, 2"
+    assert pixel.title == "mixed: stg + 4dgaussians, pixel router, seed 1"
