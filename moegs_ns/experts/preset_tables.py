@@ -44,9 +44,7 @@ def check_names(
     strangers = sorted(set(names) - set(known))
     if strangers:
         found = ", ".join(name + _advice(name, known, elsewhere or {}) for name in strangers)
-        raise ValueError(
-            f"expected {expected} in [{table}] of {file}, found {found}; correct or remove what it does not know"
-        )
+        raise ValueError(f"expected {expected} in [{table}] of {file}, found {found}; correct or remove them")
 
 
 def check_types(values: Mapping[str, Any], types: Mapping[str, Any], table: str, file: Path) -> None:
