@@ -9,8 +9,9 @@ trained for, its whole schedule with it. Both resolve to plain numbers; nothing 
 import tomllib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
+from moegs_ns.experts.preset_tables import check_names, check_table, check_types
 from moegs_ns.paths import resource_dir
 
 # Every option of a model or the data manager that counts training steps is in one of these; a test finds the others.
@@ -213,16 +214,25 @@ def _read(path: Path, kind: str) -> dict[str, Any]:
             raise ValueError(f"expected TOML in the {kind} {path}, found something else ({error})") from error
 
 
-#: What a recipe, and an expert's table in a preset, may hold.
-_TABLE_KEYS = {"steps", "cameras_per_step", "same_instant", "motion_seeds", "model", "datamanager", "optimizers"}
+#: Numbers that a recipe, and an expert's table in a preset, hold themselves; all others are in `_TABLES` below it.
+TABLE_NUMBERS = ("steps", "cameras_per_step", "same_instant", "motion_seeds")
+_TABLES = ("model", "datamanager", "optimizers")
 
 
-def _optimizers(table: dict[str, dict[str, Any]]) -> dict[str, OptimizerRecipe]:
-    return {group: OptimizerRecipe(**values) for group, values in table.items()}
+def read_preset(preset: str) -> dict[str, Any]:
+    """A preset's file as it is written: ``{"data": ..., "<expert>": ...}``.
+
+    Raises:
+        FileNotFoundError, ValueError: no such preset, or no TOML.
+    """
+    return _read(preset_file(preset), "preset")
 
 
 def load_recipe(expert: str, preset: str | None = None) -> Recipe:
     """The recipe of an expert, optionally varied by a preset (a shipped one's name, or a path ending in ``.toml``).
+
+    Options of models and the data manager are taken as they stand; who has them at hand checks them
+    (:mod:`moegs_ns.training.preset_options`).
 
     Raises:
         ValueError: no such expert or preset, or the preset says nothing about this expert, or nonsense.
@@ -234,12 +244,12 @@ def load_recipe(expert: str, preset: str | None = None) -> Recipe:
         same_instant=table["same_instant"],
         motion_seeds=table.get("motion_seeds", 0),
         model=table.get("model", {}),
-        optimizers=_optimizers(table.get("optimizers", {})),
+        optimizers={group: OptimizerRecipe(**values) for group, values in table.get("optimizers", {}).items()},
         datamanager=table.get("datamanager", {}),
     )
     if preset is None:
         return recipe
-    variation = _read(preset_file(preset), "preset")
+    variation = read_preset(preset)
     strangers = sorted(set(variation) - {"data", "budget", "router", *known_experts()})
     if strangers:
         raise ValueError(
@@ -251,28 +261,45 @@ def load_recipe(expert: str, preset: str | None = None) -> Recipe:
         raise ValueError(f"expected a positive number as the budget of preset '{preset}', found {budget!r}")
     if expert not in variation and budget is None:
         raise ValueError(f"preset '{preset}' has no numbers for expert '{expert}'")
-    own = variation.get(expert, {})
-    misplaced = sorted(set(own) - _TABLE_KEYS)
-    if misplaced:
-        raise ValueError(
-            f"expected {', '.join(sorted(_TABLE_KEYS))} in [{expert}] of preset '{preset}', found "
-            f"{', '.join(misplaced)}; options of the model belong in [{expert}.model], of the data manager in "
-            f"[{expert}.datamanager]"
-        )
-    unknown = set(own.get("optimizers", {})) - set(recipe.optimizers)
-    if unknown:
-        raise ValueError(f"preset '{preset}' names optimizer groups {sorted(unknown)} that '{expert}' does not have")
+    file = preset_file(preset)
+    own = check_table(variation.get(expert, {}), expert, file)
+    _check_own(own, expert, recipe, file)
     changed = {
         group: replace(recipe.optimizers[group], **values) for group, values in own.get("optimizers", {}).items()
     }
-    varied = Recipe(
-        steps=own.get("steps", recipe.steps),
-        cameras_per_step=own.get("cameras_per_step", recipe.cameras_per_step),
-        same_instant=own.get("same_instant", recipe.same_instant),
-        motion_seeds=own.get("motion_seeds", recipe.motion_seeds),
+    varied = replace(
+        recipe,
+        **{name: own[name] for name in TABLE_NUMBERS if name in own},
         model={**recipe.model, **own.get("model", {})},
         optimizers={**recipe.optimizers, **changed},
         datamanager={**recipe.datamanager, **own.get("datamanager", {})},
-        data=variation.get("data", {}),
+        data=check_table(variation.get("data", {}), "data", file),
     )
     return varied if budget is None or expert == "router" else varied.scaled(budget)
+
+
+def _check_own(own: dict[str, Any], expert: str, recipe: Recipe, file: Path) -> None:
+    """Refuse what an expert's table in a preset cannot hold, as far as that is known without the expert's model."""
+    misplaced = sorted(set(own) - {*TABLE_NUMBERS, *_TABLES})
+    if misplaced:
+        raise ValueError(
+            f"expected {', '.join(sorted([*TABLE_NUMBERS, *_TABLES]))} in [{expert}] of preset {file}, found "
+            f"{', '.join(misplaced)}; options of the model belong in [{expert}.model], of the data manager in "
+            f"[{expert}.datamanager]"
+        )
+    check_types({name: own[name] for name in TABLE_NUMBERS if name in own}, get_type_hints(Recipe), expert, file)
+    for kind in _TABLES:
+        check_table(own.get(kind, {}), f"{expert}.{kind}", file)
+    groups, heading = own.get("optimizers", {}), f"{expert}.optimizers"
+    check_names(groups, recipe.optimizers, f"optimizer groups ({', '.join(recipe.optimizers)})", heading, file)
+    options = get_type_hints(OptimizerRecipe)
+    for group, values in groups.items():
+        table = f"{heading}.{group}"
+        check_table(values, table, file)
+        check_names(values, options, ", ".join(options), table, file)
+        check_types(values, options, table, file)
+        if recipe.optimizers[group].lr_final is None and set(values) - {"lr"}:
+            raise ValueError(
+                f"expected only lr in [{table}] of {file}, whose rate the recipe keeps constant, found "
+                f"{', '.join(sorted(set(values) - {'lr'}))}; remove them: there is no decay to change"
+            )

@@ -1,7 +1,8 @@
 """The stages of one scene as ``ns-train`` command lines: which there are, how far each is, what to run next.
 
 A stage's run folder is known beforehand (``<output>/<scene>/<method>/<name>``), so that a second call finds what the
-first one left: finished stages are skipped, interrupted ones resumed. Imports no torch: planning is instant.
+first one left: finished stages are skipped, interrupted ones resumed. Imports torch only where there is something to
+check that needs it: options a preset names, runs that are there.
 """
 
 import shlex
@@ -229,7 +230,7 @@ def plan(
             that mixtures of several sets lie side by side and share expert runs.
 
     Raises:
-        ValueError: no experts, unknown ones, or a preset that does not fit.
+        ValueError: no experts, unknown ones, or a preset that does not fit or names options that do not exist.
     """
     if not experts:
         raise ValueError("expected at least one expert to train, found none; name some with --experts")
@@ -240,6 +241,11 @@ def plan(
         stages.append(expert_stage(scene, expert, preset, f"{label}-{copies + 1}" if copies else label, seed + copies))
     if len(experts) > 1:
         stages.append(router_stage(scene, stages, preset, f"{label}-{'+'.join(experts)}", seed))
+    if preset is not None:
+        from moegs_ns.training.preset_options import check_preset_options
+
+        for trained in dict.fromkeys([*experts, *(["router"] if len(experts) > 1 else [])]):
+            check_preset_options(trained, preset)
     return stages
 
 
