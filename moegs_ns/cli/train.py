@@ -29,7 +29,8 @@ class Train:
     """Take the paper's set of this size (2, 3 or 4) instead of naming experts."""
     preset: str = "quick"
     """`paper` for the papers' own recipes; `budget-50`, `budget-20`, `budget-10` for these in that percentage of the
-    steps; `quick` and `demo` for minutes on a CPU; or a TOML file like those in configs/presets."""
+    steps; `quick` and `demo` for minutes on a CPU; or a TOML file like those in configs/presets. Several are joined by
+    `+`, as `quick+plus`: each varies what those before it say, and runs that agree are shared."""
     seed: int = 42
     """Seed of every stage."""
     parser: str = "n3v-data"

@@ -229,7 +229,8 @@ def read_preset(preset: str) -> dict[str, Any]:
 
 
 def load_recipe(expert: str, preset: str | None = None) -> Recipe:
-    """The recipe of an expert, optionally varied by a preset (a shipped one's name, or a path ending in ``.toml``).
+    """The recipe of an expert, optionally varied by a preset (a shipped one's name, or a path ending in ``.toml``), or
+    by several: ``quick+plus``.
 
     Options of models and the data manager are taken as they stand; who has them at hand checks them
     (:mod:`moegs_ns.training.preset_options`).
@@ -247,8 +248,32 @@ def load_recipe(expert: str, preset: str | None = None) -> Recipe:
         optimizers={group: OptimizerRecipe(**values) for group, values in table.get("optimizers", {}).items()},
         datamanager=table.get("datamanager", {}),
     )
-    if preset is None:
-        return recipe
+    layers = preset_layers(preset) if preset is not None else []
+    varied = recipe
+    for layer in layers:
+        varied = _varied(varied, expert, layer)
+    if layers and not any(says_something(layer, expert) for layer in layers) and not _only_of_routers(layers):
+        raise ValueError(f"preset '{preset}' has no numbers for expert '{expert}'")
+    return varied
+
+
+def preset_layers(preset: str) -> list[str]:
+    """The presets in ``quick+plus``: each varies what those before it made of the recipes."""
+    return preset.split("+")
+
+
+def says_something(preset: str, expert: str) -> bool:
+    """Whether a preset (one layer) has anything to say about how an expert, or the router, is trained."""
+    return bool({expert, "budget", "data"} & set(read_preset(preset)))
+
+
+def _only_of_routers(layers: list[str]) -> bool:
+    """Whether experts are meant to stay as in their papers: presets about the router alone."""
+    return all(set(read_preset(layer)) == {"router"} for layer in layers)
+
+
+def _varied(recipe: Recipe, expert: str, preset: str) -> Recipe:
+    """A recipe as one preset changes it."""
     variation = read_preset(preset)
     strangers = sorted(set(variation) - {"data", "budget", "router", *known_experts()})
     if strangers:
@@ -259,8 +284,6 @@ def load_recipe(expert: str, preset: str | None = None) -> Recipe:
     budget = variation.get("budget")
     if budget is not None and not (isinstance(budget, int | float) and budget > 0):
         raise ValueError(f"expected a positive number as the budget of preset '{preset}', found {budget!r}")
-    if expert not in variation and budget is None:
-        raise ValueError(f"preset '{preset}' has no numbers for expert '{expert}'")
     file = preset_file(preset)
     own = check_table(variation.get(expert, {}), expert, file)
     _check_own(own, expert, recipe, file)
@@ -273,7 +296,7 @@ def load_recipe(expert: str, preset: str | None = None) -> Recipe:
         model={**recipe.model, **own.get("model", {})},
         optimizers={**recipe.optimizers, **changed},
         datamanager={**recipe.datamanager, **own.get("datamanager", {})},
-        data=check_table(variation.get("data", {}), "data", file),
+        data={**recipe.data, **check_table(variation.get("data", {}), "data", file)},
     )
     return varied if budget is None or expert == "router" else varied.scaled(budget)
 

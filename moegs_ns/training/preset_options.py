@@ -6,7 +6,7 @@ from typing import Any, get_args, get_type_hints
 from tyro.conf import Suppress
 
 from moegs_ns.experts.preset_tables import check_names, check_types
-from moegs_ns.experts.recipes import TABLE_NUMBERS, preset_file, read_preset
+from moegs_ns.experts.recipes import TABLE_NUMBERS, preset_file, preset_layers, read_preset
 
 
 def check_preset_options(expert: str, preset: str) -> None:
@@ -17,11 +17,16 @@ def check_preset_options(expert: str, preset: str) -> None:
 
     Args:
         expert: its name, or ``router``.
-        preset: name or TOML file of a preset that `load_recipe` accepts for it.
+        preset: name or TOML file of a preset that `load_recipe` accepts for it, or several joined by ``+``.
 
     Raises:
         ValueError: the message names file, table, option and what is similar to it.
     """
+    for layer in preset_layers(preset):
+        _check_layer(expert, layer)
+
+
+def _check_layer(expert: str, preset: str) -> None:
     tables = read_preset(preset).get(expert, {})
     for kind in ("model", "datamanager"):
         values = tables.get(kind, {})

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from moegs_ns.experts.recipes import Recipe, load_recipe
+from moegs_ns.experts.recipes import Recipe, load_recipe, preset_layers, says_something
 from moegs_ns.runs.checkpoint_files import CHECKPOINT_FOLDER, list_checkpoints
 from moegs_ns.runs.paths import absolute
 from moegs_ns.runs.record import read_run_record
@@ -234,12 +234,13 @@ def plan(
     """
     if not experts:
         raise ValueError("expected at least one expert to train, found none; name some with --experts")
-    label = name or f"{Path(preset).stem if preset else 'paper'}-seed{seed}"
     stages: list[Stage] = []
     for position, expert in enumerate(experts):
+        label = name or f"{_preset_name(preset, expert)}-seed{seed}"
         copies = list(experts[:position]).count(expert)
         stages.append(expert_stage(scene, expert, preset, f"{label}-{copies + 1}" if copies else label, seed + copies))
     if len(experts) > 1:
+        label = name or f"{_preset_name(preset, 'router')}-seed{seed}"
         stages.append(router_stage(scene, stages, preset, f"{label}-{'+'.join(experts)}", seed))
     if preset is not None:
         from moegs_ns.training.preset_options import check_preset_options
@@ -247,6 +248,13 @@ def plan(
         for trained in dict.fromkeys([*experts, *(["router"] if len(experts) > 1 else [])]):
             check_preset_options(trained, preset)
     return stages
+
+
+def _preset_name(preset: str | None, trained: str) -> str:
+    """What runs of a preset are called, by the layers that matter: routers of ``quick`` and ``quick+plus`` share their
+    expert runs."""
+    layers = [layer for layer in preset_layers(preset or "paper") if says_something(layer, trained)]
+    return "+".join(Path(layer).stem for layer in layers) or "paper"
 
 
 def _stage(

@@ -24,6 +24,8 @@ from moegs_ns.training.schedulers import LogLinearDecayConfig
 
 FAMILIES = sorted(EXPERTS)
 BUDGETS = {"paper": 1.0, "budget-50": 0.5, "budget-20": 0.2, "budget-10": 0.1}
+#: Presets about the router alone.
+ROUTERS = {"pixel-router", "volume-router"}
 ABOUT_STEPS = re.compile(r"\bsteps?\b|\brounds?\b|\biterations?\b|from this .* on\b|no .* before this", re.IGNORECASE)
 #: Integers whose explanation mentions steps, though they count something else.
 NO_STEPS = dict.fromkeys(("clip_frames", "keyframe_interval"), "frames")
@@ -122,7 +124,7 @@ def test_the_router_keeps_its_recipe() -> None:
 
 def test_the_table_of_the_paper_is_shipped() -> None:
     shipped = {path.stem for path in (resource_dir("configs") / "presets").glob("*.toml")}
-    assert shipped == {*BUDGETS, "quick", "demo"}
+    assert shipped == {*BUDGETS, "quick", "demo", *ROUTERS}
 
 
 def test_a_presets_own_numbers_are_scaled_too(tmp_path: Path) -> None:

@@ -123,6 +123,26 @@ def test_preset_overrides_and_keeps_the_rest() -> None:
     assert set(quick.optimizers) == set(paper.optimizers)
 
 
+def test_layers_of_presets_vary_one_after_the_other(tmp_path: Path) -> None:
+    first, second = tmp_path / "first.toml", tmp_path / "second.toml"
+    first.write_text("[stg]\nsteps = 100\n[stg.model]\nsh_degree = 1\nseed_copies = 3\n")
+    second.write_text("budget = 0.5\n[stg.model]\nsh_degree = 2\n[data]\ndownscale = 2\n")
+    both = load_recipe("stg", f"{first}+{second}")
+    assert (both.steps, both.model["sh_degree"], both.model["seed_copies"]) == (50, 2, 3)
+    assert both.data == {"downscale": 2}
+    assert load_recipe("stg", f"{second}+{first}").model["sh_degree"] == 1
+
+
+def test_presets_about_the_router_leave_experts_as_they_are(tmp_path: Path) -> None:
+    assert load_recipe("stg", "pixel-router") == load_recipe("stg")
+    assert load_recipe("stg", "quick+pixel-router") == load_recipe("stg", "quick")
+    assert load_recipe("router", "pixel-router").model["router"] == "pixel"
+    other = tmp_path / "other.toml"
+    other.write_text("[ed3dgs]\nsteps = 3\n")
+    with pytest.raises(ValueError, match="no numbers for expert 'stg'"):
+        load_recipe("stg", f"{other}+pixel-router")
+
+
 def test_command_line_names_what_differs_only() -> None:
     paper = load_recipe("stg")
     assert paper.command_line(paper) == ([], [])

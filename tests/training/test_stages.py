@@ -69,6 +69,16 @@ def test_sets_of_experts_share_expert_runs_but_not_the_routers(tmp_path: Path) -
     assert two[-1].run != three[-1].run
 
 
+def test_layers_of_presets_that_are_about_the_router_share_expert_runs(tmp_path: Path) -> None:
+    usual = stages_of(tmp_path, ["stg", "4dgaussians"], "quick")
+    layered = stages_of(tmp_path, ["stg", "4dgaussians"], "quick+pixel-router")
+    assert layered[:2] == usual[:2]
+    assert layered[2].run.name == "quick+pixel-router-seed7-stg+4dgaussians"
+    assert value_of(layered[2].command(), "--pipeline.model.router") == "pixel"
+    assert "--pipeline.model.router" not in usual[2].command()
+    assert layered[2].steps == usual[2].steps
+
+
 def test_no_experts_and_unknown_presets_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at least one expert"):
         stages_of(tmp_path, [])
