@@ -24,6 +24,7 @@ from run_suite import store
 from suites import RESULTS, ROOT, StoredResult, Suite, portable, read_results, read_suite, run_key, shown_with_state
 
 from moegs_ns.experts.recipes import Recipe, load_recipe
+from moegs_ns.reporting.routers import USUAL_ROUTER, router_label
 from moegs_ns.reporting.rows import MIXTURE, mixture_rows
 from moegs_ns.training.processes import Processes
 from moegs_ns.training.run_stages import run_stages
@@ -108,7 +109,7 @@ def mixtures_of(results: Sequence[StoredResult], experts: Sequence[str] = ()) ->
     """
     sets: dict[tuple[str, ...], list[StoredResult]] = {}
     for result in results:
-        if result.expert_names:
+        if result.expert_names and router_label(result) == USUAL_ROUTER:
             sets.setdefault(tuple(result.expert_names), []).append(result)
     known = "; ".join(" ".join(names) for names in sets) or "none"
     if experts:

@@ -37,6 +37,7 @@ class Suite:
         preset: preset name or file; None for the papers' recipes.
         parser: data parser.
         options: its options.
+        routers: presets of further routers over the last set of experts, whose runs they share.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Suite:
     preset: str | None = None
     parser: str = "n3v-data"
     options: tuple[str, ...] = ()
+    routers: tuple[str, ...] = ()
 
     def scene(self, output_dir: Path) -> Scene:
         """The scene, its data found.
@@ -59,8 +61,10 @@ class Suite:
     def plans(self, output_dir: Path) -> list[list[Stage]]:
         """The stages of every seed. Experts that several sets have in common are one stage, before the first router
         that mixes them."""
-        scene = self.scene(output_dir)
-        sets = [[plan(scene, experts, self.preset, seed) for experts in self.experts] for seed in self.seeds]
+        scene, paper = self.scene(output_dir), self.preset or "paper"
+        trained = [(experts, self.preset) for experts in self.experts]
+        trained += [(self.experts[-1], f"{paper}+{router}") for router in self.routers]
+        sets = [[plan(scene, experts, preset, seed) for experts, preset in trained] for seed in self.seeds]
         return [list({stage.run: stage for stages in of_seed for stage in stages}.values()) for of_seed in sets]
 
 
@@ -104,12 +108,13 @@ def read_suite(name: str) -> Suite:
             experts=tuple(tuple(names) for names in table.pop("experts")),
             seeds=tuple(table.pop("seeds")),
             options=tuple(map(str, table.pop("options", ()))),
+            routers=tuple(table.pop("routers", ())),
             **table,
         )
     except (KeyError, TypeError) as error:
         raise ValueError(
-            f"expected data, description, experts (lists of names) and seeds, optionally preset, parser and options in "
-            f"{path}, found something else ({error})"
+            f"expected data, description, experts (lists of names) and seeds, optionally preset, parser, options and "
+            f"routers in {path}, found something else ({error})"
         ) from error
 
 

@@ -21,6 +21,8 @@ from sweep_section import read_sweep_results, sweep_section
 from moegs_ns.cli.objects import row_labels
 from moegs_ns.reporting.appearance import appearance_table
 from moegs_ns.reporting.object_psnr import object_table
+from moegs_ns.reporting.router_tables import router_tables
+from moegs_ns.reporting.routers import USUAL_ROUTER, router_label
 from moegs_ns.reporting.rows import mixture_rows, single_row
 from moegs_ns.reporting.tables import Table, build_tables, mean_and_deviation, seeds_of
 
@@ -50,14 +52,19 @@ class Arguments:
     """Page of the results; that of the experts, experts.md, is written beside it."""
 
 
-def rival_notes(kept: Sequence[Kept]) -> list[str]:
-    """How the equal-budget experts came about, what they really got, and how the mixture compares; one note each."""
+def rival_notes(kept: Sequence[Kept], router: str = USUAL_ROUTER) -> list[str]:
+    """How the equal-budget experts came about, what they really got, and how the mixture by ``router`` compares; one
+    note each. Rivals are made for the usual router's mixture; the others are of the same experts and seeds."""
     by_run = {one["run"]: result for one, result in kept}
+    by_seed = {result.seed: result for _, result in kept if result.expert_names and router_label(result) == router}
     groups: dict[str, list[tuple[dict[str, Any], StoredResult, StoredResult]]] = {}
     for one, rival in kept:
         budget = one.get("equal_budget")
-        if budget is not None and budget["rival_of"] in by_run:
-            groups.setdefault(label_of((one, rival)), []).append((budget, rival, by_run[budget["rival_of"]]))
+        if budget is None or budget["rival_of"] not in by_run:
+            continue
+        mixture = by_seed.get(by_run[budget["rival_of"]].seed)
+        if mixture is not None:
+            groups.setdefault(label_of((one, rival)), []).append((budget, rival, mixture))
     return [_rival_note(label, group) for label, group in groups.items()]
 
 
@@ -89,7 +96,7 @@ def object_tables(kept: Sequence[Kept]) -> list[Table]:
     expert alone, where the scene has masks."""
     groups: dict[tuple[str, ...], list[Kept]] = {}
     for one, result in kept:
-        if one.get("objects"):
+        if one.get("objects") and (not result.expert_names or router_label(result) == USUAL_ROUTER):
             groups.setdefault((label_of((one, result)), *result.expert_names), []).append((one, result))
     tables = []
     for (label, *experts), group in groups.items():
@@ -128,11 +135,12 @@ def table_groups(kept: Sequence[Kept]) -> list[list[Kept]]:
 
 def group_tables(group: Sequence[Kept], kept: Sequence[Kept]) -> list[Table]:
     """The tables of a group out of everything ``kept`` of its suite."""
-    notes = rival_notes(group)
-    tables = [
-        dataclasses.replace(table, notes=[*notes, *table.notes])
-        for table in build_tables([result for _, result in group])
-    ]
+    routers = dict.fromkeys(router_label(result) for _, result in group if result.expert_names)
+    tables = []
+    for router in routers or [USUAL_ROUTER]:
+        results = [result for _, result in group if not result.expert_names or router_label(result) == router]
+        notes = rival_notes(group, router)
+        tables += [dataclasses.replace(table, notes=[*notes, *table.notes]) for table in build_tables(results)]
     experts = {sibling.folder for _, result in group for sibling in result.experts() if not isinstance(sibling, str)}
     shown = [(one, result) for one, result in kept if result.folder in experts] + [*group]
     mean = temporal_mean_of(shown)
@@ -142,11 +150,18 @@ def group_tables(group: Sequence[Kept], kept: Sequence[Kept]) -> list[Table]:
     return [with_temporal_mean(table, mean, labelled) for table in tables]
 
 
+def router_tables_of(results: Sequence[StoredResult]) -> list[Table]:
+    """Routers side by side, where a set of experts has several."""
+    mixtures = [result for result in results if result.expert_names]
+    return [table for table in router_tables(mixtures) if len(table.rows) > 1]
+
+
 def suite_section(kept: Sequence[Kept]) -> str:
     """One suite: what it is, its tables, its commands and its machines."""
     files = [one for one, _ in kept]
     groups = table_groups(kept)
     tables = [table for group in groups for table in group_tables(group, kept)]
+    tables += router_tables_of([result for _, result in kept])
     tables += object_tables([one for group in groups for one in group])
     commands = "\n".join(f"{one['command']}  # seed {one['record']['seed']}" for one in files)
     machines = dict.fromkeys(

@@ -194,3 +194,24 @@ def test_a_suite_is_trained_evaluated_and_kept_once(project_root: Path, tmp_path
     assert str(project_root) not in text
     assert "skipped: mixed/moegs-stg/preset-seed7" in run()
     assert file.read_text() == text
+
+
+def test_further_routers_share_the_experts_of_the_last_set(scripts: dict[str, ModuleType], tmp_path: Path) -> None:
+    suite = scripts["suites"].Suite(
+        name="some",
+        description="a scene",
+        data="examples/mixed",
+        experts=(("stg", "4dgaussians"), ("stg", "ed3dgs")),
+        seeds=(1,),
+        preset="demo",
+        routers=("pixel-router",),
+    )
+    (stages,) = suite.plans(tmp_path)
+    assert [stage.run.relative_to(tmp_path / "mixed").as_posix() for stage in stages] == [
+        "moegs-stg/demo-seed1",
+        "moegs-4dgaussians/demo-seed1",
+        "moegs-router/demo-seed1-stg+4dgaussians",
+        "moegs-ed3dgs/demo-seed1",
+        "moegs-router/demo-seed1-stg+ed3dgs",
+        "moegs-router/demo+pixel-router-seed1-stg+ed3dgs",
+    ]
