@@ -75,9 +75,7 @@ class _DeformedSplats(torch.autograd.Function):
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
         rows, quats, scales, opacities, lengths = ctx.saved_tensors
         v_means, *others = (gradient.contiguous() for gradient in upstream)
-        v_changed, v_raw = deformed_backward(
-            quats, scales, opacities, lengths, [v_means, *others], rows, ctx.count
-        )
+        v_changed, v_raw = deformed_backward(quats, scales, opacities, lengths, [v_means, *others], rows, ctx.count)
         v_changes = (*v_changed, others[-1])
         return (
             None,

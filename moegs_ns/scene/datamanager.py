@@ -8,7 +8,7 @@ import copy
 import os
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +20,7 @@ from nerfstudio.data.datamanagers.full_images_datamanager import FullImageDatama
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.datasets.base_dataset import InputDataset
 from nerfstudio.utils.rich_utils import CONSOLE
+from nerfstudio.utils.tensor_dataclass import TensorDataclass
 from torch import Tensor
 from tyro.conf import Suppress
 
@@ -317,10 +318,29 @@ class DynamicDataManager(FullImageDatamanager):
 
     def _item(self, dataset: InputDataset, index: int) -> Item:
         image = dataset.get_data(index, image_type="uint8")["image"]
-        camera = dataset.cameras[index : index + 1]
+        camera = one_camera(dataset.cameras, index)
         if camera.device != torch.device(self.device):  # copying all its parts takes as long as picking them
             camera = camera.to(self.device)
         return camera, {"image": image.to(self.device), "image_idx": index}
+
+
+def one_camera(cameras: Cameras, index: int) -> Cameras:
+    """``cameras[index : index + 1]``, whose checks and broadcasts take many times as long as what they do to parts that
+    have passed them already."""
+    part = slice(index, index + 1)
+
+    def taken(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: taken(one) for key, one in value.items()}
+        return value[part] if isinstance(value, Tensor | TensorDataclass) else value
+
+    if cameras.ndim != 1 or not 0 <= index < len(cameras):
+        return cameras[part]
+    camera = copy.copy(cameras)
+    for one in fields(cameras):
+        object.__setattr__(camera, one.name, taken(getattr(cameras, one.name)))
+    object.__setattr__(camera, "_shape", torch.Size([1]))
+    return camera
 
 
 def _dataset(outputs: DataparserOutputs) -> InputDataset:

@@ -172,7 +172,13 @@ class GaussianSet(nn.Module):
 
 
 def add_gradients_torch(
-    sums: Tensor, counts: Tensor, means2d_gradient: Tensor, visible: Tensor, width: int, height: int, rows: Tensor | None
+    sums: Tensor,
+    counts: Tensor,
+    means2d_gradient: Tensor,
+    visible: Tensor,
+    width: int,
+    height: int,
+    rows: Tensor | None,
 ) -> None:
     """The twin of the compiled kernel, see `add_gradients_native`. Takes every floating dtype and device."""
     scale_squared = means2d_gradient.new_tensor([width**2 / 4, height**2 / 4])

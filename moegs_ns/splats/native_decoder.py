@@ -13,9 +13,7 @@ from moegs_ns.splats.native_library import call, dense, pointers
 _FEATURES, _RAY_CHANNELS, _HIDDEN = 9, 6, 6
 
 
-def decode_native(
-    features: Tensor, rays: Tensor, hidden_weight: Tensor, color_weight: Tensor, sigmoid: bool
-) -> Tensor:
+def decode_native(features: Tensor, rays: Tensor, hidden_weight: Tensor, color_weight: Tensor, sigmoid: bool) -> Tensor:
     """``[H,W,3]`` colours of float32 features on the CPU; differentiable in the features and both matrices.
 
     A pixel's colour does not depend on the other pixels, nor on how the features lie in memory. Values and gradients

@@ -11,7 +11,13 @@ from moegs_ns.splats.native_library import call, dense, pointers
 
 
 def add_gradients_native(
-    sums: Tensor, counts: Tensor, means2d_gradient: Tensor, visible: Tensor, width: int, height: int, rows: Tensor | None
+    sums: Tensor,
+    counts: Tensor,
+    means2d_gradient: Tensor,
+    visible: Tensor,
+    width: int,
+    height: int,
+    rows: Tensor | None,
 ) -> None:
     """Add to ``sums [M]`` the lengths of the visible Gaussians' gradients in half-image units, to ``counts [M]`` one.
 
