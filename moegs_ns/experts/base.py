@@ -305,11 +305,10 @@ class ExpertModel(Model):
         return self._shared_splats(camera_time(camera, self.config.default_time))
 
     def views_of(self, cameras: Sequence[Cameras]) -> list[CameraView]:
-        """The cameras, each of size 1, as the rasterizer knows them. Those of a training step are looked at once."""
+        """Cameras of size 1 as the rasterizer knows them. Those of a training step are looked at once."""
         known = {} if self._step_views is None else self._step_views
-        for camera in cameras:
-            if id(camera) not in known:
-                known[id(camera)] = camera, CameraView.of(camera, self.device)  # the camera stays, and so its id
+        for camera in (one for one in cameras if id(one) not in known):
+            known[id(camera)] = camera, CameraView.of(camera, self.device)  # the camera stays, and so its id
         return [known[id(camera)][1] for camera in cameras]
 
     def camera_gain(self, camera: Cameras) -> Tensor:

@@ -8,7 +8,7 @@ import copy
 import os
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +20,6 @@ from nerfstudio.data.datamanagers.full_images_datamanager import FullImageDatama
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.datasets.base_dataset import InputDataset
 from nerfstudio.utils.rich_utils import CONSOLE
-from nerfstudio.utils.tensor_dataclass import TensorDataclass
 from torch import Tensor
 from tyro.conf import Suppress
 
@@ -28,6 +27,7 @@ from moegs_ns.scene.dataparsers.n3v import N3VDataParserConfig
 from moegs_ns.scene.dataset import FrameDataset
 from moegs_ns.scene.error_sampler import ErrorSampler
 from moegs_ns.scene.motion_seeds import carve_motion_seeds, fixed_cameras
+from moegs_ns.scene.one_camera import one_camera
 from moegs_ns.scene.sampler import GroupSampler
 
 Item = tuple[Cameras, dict[str, Any]]
@@ -322,25 +322,6 @@ class DynamicDataManager(FullImageDatamanager):
         if camera.device != torch.device(self.device):  # copying all its parts takes as long as picking them
             camera = camera.to(self.device)
         return camera, {"image": image.to(self.device), "image_idx": index}
-
-
-def one_camera(cameras: Cameras, index: int) -> Cameras:
-    """``cameras[index : index + 1]``, whose checks and broadcasts take many times as long as what they do to parts that
-    have passed them already."""
-    part = slice(index, index + 1)
-
-    def taken(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: taken(one) for key, one in value.items()}
-        return value[part] if isinstance(value, Tensor | TensorDataclass) else value
-
-    if cameras.ndim != 1 or not 0 <= index < len(cameras):
-        return cameras[part]
-    camera = copy.copy(cameras)
-    for one in fields(cameras):
-        object.__setattr__(camera, one.name, taken(getattr(cameras, one.name)))
-    object.__setattr__(camera, "_shape", torch.Size([1]))
-    return camera
 
 
 def _dataset(outputs: DataparserOutputs) -> InputDataset:

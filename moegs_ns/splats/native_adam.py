@@ -30,7 +30,7 @@ def adam_row(
     """What `adam_step_native` needs to know of one tensor; whoever calls keeps the tensors alive.
 
     Args:
-        value, first, second, gradient: of equal shape, each `readable`; ``first`` and ``second`` are the moments m and v.
+        value, first, second, gradient: of equal shape, each `readable`; ``first`` and ``second`` are m and v.
         step: scalar, `readable`; counted up.
         factors: ``step_size`` and ``root_scale``.
         betas: decay of m and of v.

@@ -21,7 +21,7 @@ from nerfstudio.data.utils.dataloaders import FixedIndicesEvalDataloader
 from PIL import Image
 
 from moegs_ns.scene import frame_cache
-from moegs_ns.scene.datamanager import DynamicDataManager, DynamicDataManagerConfig, one_camera
+from moegs_ns.scene.datamanager import DynamicDataManager, DynamicDataManagerConfig
 from moegs_ns.scene.dataparsers.n3v import N3VDataParserConfig
 from moegs_ns.scene.dataset import FrameDataset
 from tests.scene.make_video import HEIGHT, WIDTH, numbered_frame, numbered_scene, read_number
@@ -75,32 +75,6 @@ def test_images_belong_to_their_cameras(scene: Path) -> None:
             expected = dataset.cameras.camera_to_worlds[batch["image_idx"]]
             assert torch.equal(camera.camera_to_worlds[0], expected)
             assert camera.fx.item() == 60 + int(names[index.item()][3:])
-
-
-@pytest.mark.parametrize("times", [None, torch.arange(4.0)])
-def test_one_camera_is_what_nerfstudio_picks(times: torch.Tensor | None) -> None:
-    cameras = Cameras(
-        torch.arange(48.0).view(4, 3, 4),
-        fx=torch.arange(4.0),
-        fy=7.0,
-        cx=3.0,
-        cy=2.0,
-        width=6,
-        height=torch.arange(4)[:, None],
-        times=times,
-        metadata={"camera_index": torch.arange(4)[:, None], "nested": {"a": torch.ones(4, 2)}, "name": "rig"},
-    )
-
-    def plain(value: object) -> object:
-        if isinstance(value, dict):
-            return {key: plain(one) for key, one in value.items()}
-        return (value.dtype, value.tolist()) if isinstance(value, torch.Tensor) else value
-
-    for index in range(4):
-        one, other = one_camera(cameras, index), cameras[index : index + 1]
-        assert plain(vars(one)) == plain(vars(other)) and type(one) is Cameras
-        assert one.shape == (1,) and one.to("cpu").width.item() == 6
-    assert cameras.shape == (4,) and cameras.metadata["camera_index"].shape == (4, 1)
 
 
 def test_next_train_is_the_first_of_the_next_group(scene: Path) -> None:

@@ -89,7 +89,7 @@ def test_a_pixels_colour_depends_neither_on_the_others_nor_on_the_layout():
 
 
 def test_large_sums_are_decoded_without_overflow():
-    composited, rays, *weights = decoder_inputs(1, 2, 9)
+    _, rays, *weights = decoder_inputs(1, 2, 9)
     features = torch.tensor([[[1e4] * 3 + [0.0] * 6, [-1e4] * 3 + [0.0] * 6]]).requires_grad_()
     rgb = decode_native(features, 0 * rays, *weights, True)
     assert rgb[0, 0].tolist() == [1.0] * 3 and (rgb[0, 1].detach().abs() < 1e-30).all()
