@@ -58,7 +58,7 @@ class _Decoder(torch.autograd.Function):
         height, width = features.shape[:2]
         ctx.sizes = (
             ctypes.c_int64(height * width),
-            ctypes.c_int64(features.stride(1)),
+            ctypes.c_int64(_FEATURES if features.is_contiguous() else features.stride(1)),
             ctypes.c_int32(sigmoid),
         )
         rgb = features.new_empty(height, width, 3)

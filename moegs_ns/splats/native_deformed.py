@@ -105,7 +105,8 @@ def deformed_backward(
     """
     count, bases = upstream[4].shape[:2]
     size = count if rows is None or total is None else total
-    empty = torch.zeros if rows is not None and not count else torch.empty  # the kernel fills gaps beside its rows
+    rows = None if rows is None else rows.contiguous()
+    empty = quats.new_empty if rows is None or count else quats.new_zeros  # the kernel fills gaps beside its rows
     own = (torch.empty_like(quats), torch.empty_like(scales), torch.empty_like(opacities))
     sh_base, sh_rest = empty(size, 3), empty(size, bases - 1, 3)
     changed = (upstream[0], *own)

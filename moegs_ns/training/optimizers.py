@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from nerfstudio.engine.optimizers import OptimizerConfig, Optimizers
-from torch.amp.grad_scaler import GradScaler
 
 from moegs_ns.training.adam import Adam, RAdam, step_together
 
@@ -68,7 +67,7 @@ class SinglePassOptimizers(Optimizers):
     """nerfstudio's, with the steps of all groups done in one: twenty optimizers of a few tensors each took their time
     beside what they compute."""
 
-    def optimizer_scaler_step_some(self, grad_scaler: GradScaler, param_groups: list[str]) -> None:
+    def optimizer_scaler_step_some(self, grad_scaler: Any, param_groups: list[str]) -> None:
         """Step the optimizers of these groups that have a gradient."""
         clipping = any(self.config[group]["optimizer"].max_norm is not None for group in param_groups)
         if clipping or grad_scaler.is_enabled():
