@@ -8,6 +8,7 @@
 #include "cpu_composite_forward.h"
 #include "cpu_binning.h"
 #include "cpu_colors.h"
+#include "cpu_decoder.h"
 #include "cpu_deformed.h"
 #include "cpu_differences.h"
 #include "cpu_keyframes.h"
@@ -15,6 +16,7 @@
 #include "cpu_planes.h"
 #include "cpu_projection.h"
 #include "cpu_ssim.h"
+#include "cpu_statistics.h"
 
 using namespace moegs;
 
@@ -280,6 +282,7 @@ int32_t moegs_keyframes_backward(const moegs_keyframes *keyframes, int32_t threa
 
 int32_t moegs_deformed_forward(int64_t count, int32_t bases, const moegs_gaussians *raw, const moegs_changes *changes,
                                int32_t threads, const moegs_deformed *deformed) {
+    if (raw->rows && !ascending_rows(raw->rows, count, raw->total)) return MOEGS_BAD_ROWS;
     on_ranges(count, threads, [&](int, int64_t begin, int64_t end) {
         deformed_forward(*raw, *changes, bases, begin, end, *deformed);
     });
@@ -287,9 +290,39 @@ int32_t moegs_deformed_forward(int64_t count, int32_t bases, const moegs_gaussia
 }
 
 int32_t moegs_deformed_backward(int64_t count, int32_t bases, const moegs_deformed *deformed, const moegs_changes *v,
-                                int32_t threads, const moegs_raw_gradients *gradients) {
+                                int32_t threads, const moegs_raw_gradients *gradients, const moegs_all_gradients *all) {
     on_ranges(count, threads, [&](int, int64_t begin, int64_t end) {
-        deformed_backward(*deformed, *v, bases, begin, end, *gradients);
+        deformed_backward(*deformed, *v, bases, count, begin, end, *gradients, *all);
+    });
+    return MOEGS_OK;
+}
+
+int32_t moegs_decoder_forward(int64_t count, int64_t stride, int32_t sigmoid, const float *features, const float *rays,
+                              const float *hidden_weight, const float *color_weight, int32_t threads, float *rgb) {
+    const Decoder decoder{count, stride, features, rays, hidden_weight, color_weight, sigmoid != 0};
+    on_ranges((count + kLanes - 1) / kLanes, threads, [&](int, int64_t begin, int64_t end) {
+        for (int64_t i = begin * kLanes; i < std::min(count, end * kLanes); i += kLanes)
+            decoder_forward_lanes(decoder, i, int(std::min<int64_t>(kLanes, count - i)), rgb);
+    });
+    return MOEGS_OK;
+}
+
+int32_t moegs_decoder_backward(int64_t count, int64_t stride, int32_t sigmoid, const float *features, const float *rays,
+                               const float *hidden_weight, const float *color_weight, const float *v_rgb,
+                               int32_t threads, float *v_features, float *v_hidden_weight, float *v_color_weight) {
+    return guarded([&]() -> int32_t {
+        const Decoder decoder{count, stride, features, rays, hidden_weight, color_weight, sigmoid != 0};
+        decoder_backward(decoder, v_rgb, threads, v_features, v_hidden_weight, v_color_weight);
+        return MOEGS_OK;
+    });
+}
+
+int32_t moegs_add_gradients(int64_t count, const int64_t *rows, int64_t total, const float *v_means2d,
+                            const uint8_t *visible, float half_width, float half_height, int32_t threads, float *sums,
+                            float *counts) {
+    if (rows && !ascending_rows(rows, count, total)) return MOEGS_BAD_ROWS;
+    on_ranges(count, threads, [&](int, int64_t begin, int64_t end) {
+        add_gradients(rows, v_means2d, visible, half_width, half_height, begin, end, sums, counts);
     });
     return MOEGS_OK;
 }
@@ -309,10 +342,9 @@ int32_t moegs_mean_reach(int64_t count, int32_t keyframes, int32_t reached, cons
     });
 }
 
-int32_t moegs_adam_step(int32_t count, const moegs_adam_tensor *tensors, const moegs_adam_numbers *numbers,
-                        int32_t threads) {
+int32_t moegs_adam_step(int32_t count, const moegs_adam_tensor *tensors, int32_t threads) {
     return guarded([&]() -> int32_t {
-        for (int32_t i = 0; i < count; ++i) adam_step(tensors[i], *numbers, threads);
+        adam_step(tensors, count, threads);
         return MOEGS_OK;
     });
 }

@@ -15,13 +15,14 @@ extern "C" {
 #endif
 
 // Raised whenever a signature below changes, so that a caller can refuse a library it does not know.
-#define MOEGS_SPLAT_ABI 4
+#define MOEGS_SPLAT_ABI 5
 
 enum {
     MOEGS_OK = 0,
     MOEGS_BAD_EXPERT_ID = 1,  // an expert id of a visible Gaussian lies outside [0, num_experts)
     MOEGS_OUT_OF_MEMORY = 2,
     MOEGS_TOO_LARGE = 3,      // more than 2^31 - 1 (Gaussian, tile) pairs or an image side above 2^19 pixels
+    MOEGS_BAD_ROWS = 4,       // rows that do not ascend within what they are rows of
 };
 
 typedef struct {
@@ -126,12 +127,16 @@ int32_t moegs_keyframes_backward(const moegs_keyframes *keyframes, int32_t threa
                                  float *v_centers, float *v_log_widths);
 
 // Raw values of N Gaussians plus changes to them (each may be null), ready to be drawn but for the exponentials: the
-// caller makes sizes of the log scales and opacities of the logits, in place, before it asks for gradients. Backward
-// gives those of quaternions, log scales, logits and coefficients from the gradients `v` of all that is drawn; those of
-// the positions are the drawn ones' own. With bases = 1 sh_rest is not read.
+// caller makes sizes of the log scales and opacities of the logits, in place, before it asks for gradients. With `rows`
+// (ascending; else null) the raw values are of `total` Gaussians and N of them are wanted. Backward gives the gradients of
+// quaternions, log scales, logits and coefficients from the gradients `v` of all that is drawn; those of the positions
+// are the drawn ones' own. With rows it also gives those among all `total`, the coefficients' only there. With bases = 1
+// sh_rest is not read.
 typedef struct {
-    const float *means /*[N,3]*/, *quats /*[N,4]*/, *scales /*[N,3]*/, *opacities /*[N]*/;
-    const float *sh_base /*[N,3]*/, *sh_rest /*[N,bases-1,3]*/;
+    const float *means /*[total,3]*/, *quats /*[total,4]*/, *scales /*[total,3]*/, *opacities /*[total]*/;
+    const float *sh_base /*[total,3]*/, *sh_rest /*[total,bases-1,3]*/;
+    const int64_t *rows;  // [N]
+    int64_t total;
 } moegs_gaussians;
 typedef struct {
     const float *means, *quats, *scales, *opacities, *sh /*[N,bases,3]*/;
@@ -141,12 +146,34 @@ typedef struct {
     float *lengths;  // [N] of the quaternions, at least 1e-12
 } moegs_deformed;
 typedef struct {
-    float *quats, *scales, *opacities, *sh_base, *sh_rest;
+    float *quats, *scales, *opacities;  // [N, ...]
+    float *sh_base, *sh_rest;           // [total, ...]
 } moegs_raw_gradients;
+typedef struct {
+    float *means, *quats, *scales, *opacities;  // [total, ...]; not written where rows is null
+    const int64_t *rows;
+    int64_t total;
+} moegs_all_gradients;
 int32_t moegs_deformed_forward(int64_t count, int32_t bases, const moegs_gaussians *raw, const moegs_changes *changes,
                                int32_t threads, const moegs_deformed *deformed);
 int32_t moegs_deformed_backward(int64_t count, int32_t bases, const moegs_deformed *deformed, const moegs_changes *v,
-                                int32_t threads, const moegs_raw_gradients *gradients);
+                                int32_t threads, const moegs_raw_gradients *gradients, const moegs_all_gradients *all);
+
+// Colours f(a + W2 relu(W1 [s, r])) of pixels with features a (3) and s (6), rows of `stride` floats, and rays r [6,N];
+// W1 [6,12], W2 [3,6]; f: the logistic function, or clamping to [0,1]. Backward writes the gradients of the features
+// [N,9] and of both matrices.
+int32_t moegs_decoder_forward(int64_t count, int64_t stride, int32_t sigmoid, const float *features, const float *rays,
+                              const float *hidden_weight, const float *color_weight, int32_t threads,
+                              float *rgb /*[N,3]*/);
+int32_t moegs_decoder_backward(int64_t count, int64_t stride, int32_t sigmoid, const float *features, const float *rays,
+                               const float *hidden_weight, const float *color_weight, const float *v_rgb,
+                               int32_t threads, float *v_features, float *v_hidden_weight, float *v_color_weight);
+
+// Adds to sums [total] the lengths of the gradients v_means2d [N,2] times (half_width, half_height) of the Gaussians that
+// are visible [N], and to counts [total] their number. rows [N], ascending, say where they stand; null: in order.
+int32_t moegs_add_gradients(int64_t count, const int64_t *rows, int64_t total, const float *v_means2d,
+                            const uint8_t *visible, float half_width, float half_height, int32_t threads, float *sums,
+                            float *counts);
 
 // Mean distance of the keyframes 1 to reached - 1 of means [N,K,3] from keyframe 0, and its gradient.
 int32_t moegs_mean_reach(int64_t count, int32_t keyframes, int32_t reached, const float *means, int32_t threads,
@@ -154,18 +181,16 @@ int32_t moegs_mean_reach(int64_t count, int32_t keyframes, int32_t reached, cons
 
 // One step of Adam over several tensors: m += (1 - beta1) (g - m), v = beta2 v + (1 - beta2) g^2 with the gradient g plus
 // weight_decay * value; value -= step_size * m / (root_scale * sqrt(v) + eps), with root_scale 0 without the division (the
-// first steps of rectified Adam). The two factors hold what of bias corrections depends on the number of steps.
+// first steps of rectified Adam). These two hold what of bias corrections depends on the number of steps, which is counted
+// up.
 typedef struct {
     int64_t count;
     float *value, *first, *second;  // [count]; updated in place
+    float *step;                    // [1]; updated in place
     const float *gradient;          // [count]
-    float step_size, root_scale;
+    float step_size, root_scale, one_minus_beta1, beta2, one_minus_beta2, eps, weight_decay;
 } moegs_adam_tensor;
-typedef struct {
-    float one_minus_beta1, beta2, one_minus_beta2, eps, weight_decay;
-} moegs_adam_numbers;
-int32_t moegs_adam_step(int32_t count, const moegs_adam_tensor *tensors, const moegs_adam_numbers *numbers,
-                        int32_t threads);
+int32_t moegs_adam_step(int32_t count, const moegs_adam_tensor *tensors, int32_t threads);
 
 #ifdef __cplusplus
 }

@@ -20,9 +20,9 @@ from torch.nn import Parameter
 from moegs_ns.experts.option_ranges import check_ranges
 from moegs_ns.experts.seeds import SeedCloud, seed_cloud, thin_out
 from moegs_ns.experts.view_statistics import RenderedView, accumulate_views
-from moegs_ns.experts.views import camera_index, camera_time, ground_truth_image, image_psnr
+from moegs_ns.experts.views import CameraView, camera_index, camera_time, ground_truth_image, image_psnr
 from moegs_ns.losses import photometric_loss
-from moegs_ns.splats.camera import camera_position, viewmat_from_camera_to_world
+from moegs_ns.splats.camera import camera_position
 from moegs_ns.splats.gaussian_set import GaussianSet
 from moegs_ns.splats.projection import ProjectionSettings
 from moegs_ns.splats.rasterize import rasterize, resolve_backend
@@ -142,6 +142,7 @@ class ExpertModel(Model):
         self._views: list[RenderedView] = []
         self._step_splats: dict[float, tuple[Splats, Tensor | None]] | None = None  # by time, within a training step
         self._expected: Sequence[Cameras] = ()
+        self._step_views: dict[int, tuple[Cameras, CameraView]] | None = None  # by id, within a training step
         self.total_steps: int | None = None  # of the training run; None outside one
 
     def camera_names(self, wanted_for: str, without: str) -> list[str]:
@@ -223,12 +224,12 @@ class ExpertModel(Model):
 
     def _begin_step(self, step: int) -> None:
         self._views.clear()
-        self._step_splats, self._expected = {}, ()
+        self._step_splats, self._step_views, self._expected = {}, {}, ()
 
     @torch.no_grad()
     def _end_step(self, optimizers: Optimizers, step: int) -> None:
         iteration = step + 1
-        self._step_splats, self._expected = None, ()
+        self._step_splats, self._step_views, self._expected = None, None, ()
         self._collect_statistics()
         self.control_density(iteration, optimizers)
         if self.config.max_scale is not None:
@@ -303,6 +304,13 @@ class ExpertModel(Model):
         for `splats_at` a time."""
         return self._shared_splats(camera_time(camera, self.config.default_time))
 
+    def views_of(self, cameras: Sequence[Cameras]) -> list[CameraView]:
+        """Cameras of size 1 as the rasterizer knows them. Those of a training step are looked at once."""
+        known = {} if self._step_views is None else self._step_views
+        for camera in (one for one in cameras if id(one) not in known):
+            known[id(camera)] = camera, CameraView.of(camera, self.device)  # the camera stays, and so its id
+        return [known[id(camera)][1] for camera in cameras]
+
     def camera_gain(self, camera: Cameras) -> Tensor:
         """``[3]`` colour gain of a training camera; 1 for an expert without gains."""
         if not self.config.camera_gains:
@@ -321,9 +329,7 @@ class ExpertModel(Model):
         """
         if camera.shape[0] != 1:
             raise ValueError(f"expected one camera at a time, found {camera.shape[0]}")
-        viewmat = viewmat_from_camera_to_world(camera.camera_to_worlds[0].to(self.device))
-        intrinsics = camera.get_intrinsics_matrices()[0].to(self.device)
-        width, height = int(camera.width.item()), int(camera.height.item())
+        ((viewmat, intrinsics, width, height),) = self.views_of([camera])
         splats, rows = self.splats_of_view(camera)
         view = rasterize(
             splats,

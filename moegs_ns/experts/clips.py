@@ -247,7 +247,7 @@ class ClippedModel(ExpertModel):
         for clip in range(len(self.clips)):
             part, suffix = self._part(clip), f"{_GROUP_SUFFIX}{clip}"
             if clip not in self._seen:
-                part._step_splats = None
+                part._step_splats = part._step_views = None
                 continue
             names = [*part.get_param_groups()]
             own: Any = SimpleNamespace(

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from moegs_ns.experts.frustum import put_rows, take_rows
+from moegs_ns.experts.frustum import take_rows
 from moegs_ns.splats.gaussian_set import GaussianSet
 from moegs_ns.splats.native_deformed import deformed_backward, deformed_forward
 from moegs_ns.splats.quaternions import unit_quaternions
@@ -25,10 +25,10 @@ def deformed_splats(gaussians: GaussianSet, changes: Mapping[str, Tensor], rows:
         gaussians: N of them, undeformed.
         changes: by attribute name (log scale, logit opacity, unnormalised quaternion, all coefficients as ``sh``);
             their rows may be flat.
-        rows: ``[n]`` positions of the Gaussians wanted, which are those of the changes; None for all.
+        rows: ``[n]`` positions, ascending, of the Gaussians wanted, which are those of the changes; None for all.
 
     Raises:
-        ValueError: changes of something else.
+        ValueError: changes of something else, or rows in another order.
     """
     unknown = sorted(set(changes) - set(_CHANGED))
     if unknown:
@@ -65,7 +65,7 @@ class _DeformedSplats(torch.autograd.Function):
         changes = tensors[len(_RAW) :]
         ctx.count = len(raw[0])
         ctx.shapes = [None if change is None else change.shape for change in changes]
-        *results, lengths = deformed_forward([take_rows(tensor, rows) for tensor in raw], changes)
+        *results, lengths = deformed_forward(raw, changes, rows)
         means, quats, scales, opacities, sh = results
         ctx.save_for_backward(rows, quats, scales, opacities, lengths)
         return means, quats, scales, opacities, sh
@@ -75,11 +75,11 @@ class _DeformedSplats(torch.autograd.Function):
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
         rows, quats, scales, opacities, lengths = ctx.saved_tensors
         v_means, *others = (gradient.contiguous() for gradient in upstream)
-        v_raw = (v_means, *deformed_backward(quats, scales, opacities, lengths, [v_means, *others]))
-        v_changes = (*v_raw[:4], others[-1])
+        v_changed, v_raw = deformed_backward(quats, scales, opacities, lengths, [v_means, *others], rows, ctx.count)
+        v_changes = (*v_changed, others[-1])
         return (
             None,
-            *(put_rows(gradient, rows, ctx.count) for gradient in v_raw),
+            *v_raw,
             *(
                 None if shape is None else gradient.view(shape)
                 for gradient, shape in zip(v_changes, ctx.shapes, strict=True)

@@ -204,7 +204,7 @@ class ED3DGSModel(CanonicalModel):
         fine_points = growing_points(step, self.coarse_points, self.fine_points, config.fine_growth_steps)
         instants = self.time_table(time, self.coarse_points), self.time_table(time, fine_points)
         changes = partial(self._changes, ramps, instants)
-        rows = rows_in_view(self.gaussians, cameras, self.projection_settings, changes)
+        rows = rows_in_view(self.gaussians, self.views_of(cameras), self.projection_settings, changes)
         return deformed_splats(self.gaussians, changes(rows), rows), rows
 
     def _changes(

@@ -122,7 +122,9 @@ class FourDGaussiansModel(CanonicalModel):
         """In the fine stage, without what the cameras cannot see."""
         if not self.in_fine_stage:
             return self.splats_at(time), None
-        rows = rows_in_view(self.gaussians, cameras, self.projection_settings, partial(self._changes, time))
+        rows = rows_in_view(
+            self.gaussians, self.views_of(cameras), self.projection_settings, partial(self._changes, time)
+        )
         return deformed_splats(self.gaussians, self._changes(time, rows), rows), rows
 
     def _changes(

@@ -7,15 +7,13 @@ rasterizer, with gradients and statistics of exactly zero.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
 import torch
-from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
-from moegs_ns.splats.camera import viewmat_from_camera_to_world
+from moegs_ns.experts.views import CameraView
 from moegs_ns.splats.culling import may_show
 from moegs_ns.splats.gaussian_set import GaussianSet
 from moegs_ns.splats.projection import ProjectionSettings
@@ -30,22 +28,21 @@ Changes = Callable[[Tensor, tuple[str, ...]], Mapping[str, Tensor]]
 
 @torch.no_grad()
 def rows_in_view(
-    gaussians: GaussianSet, cameras: Sequence[Cameras], settings: ProjectionSettings, changes: Changes
+    gaussians: GaussianSet, views: Sequence[CameraView], settings: ProjectionSettings, changes: Changes
 ) -> Tensor | None:
     """Positions of the Gaussians that any of the cameras may see, ascending; None where these are nearly all.
 
     Args:
         gaussians: in their undeformed state.
-        cameras: of size 1, all of one instant; none means that nothing is known of who looks.
+        views: all of one instant; none means that nothing is known of who looks.
         settings: how the Gaussians are projected.
         changes: ``changes(rows, names)``, changes to the raw values of some Gaussians, for those of the attributes
             ``names`` that change at all.
     """
-    if not cameras:
+    if not views:
         return None
     means, log_scales = gaussians["means"], gaussians["scales"]
-    views = [_View.of(camera, means.device) for camera in cameras]
-    seen = _in_any(views, lambda view: view.shows_centres(means))
+    seen = _in_any(views, lambda view: _shows_centres(view, means))
     hidden = (~seen).nonzero()[:, 0]
     if len(hidden) < _LEAST_SHARE * len(means):
         return None
@@ -64,34 +61,18 @@ def rows_in_view(
     return rows if len(rows) <= (1 - _LEAST_SHARE) * len(means) else None
 
 
-@dataclass(frozen=True)
-class _View:
-    viewmat: Tensor  # [4, 4]
-    intrinsics: Tensor  # [3, 3]
-    width: int
-    height: int
-
-    @staticmethod
-    def of(camera: Cameras, device: torch.device) -> "_View":
-        return _View(
-            viewmat_from_camera_to_world(camera.camera_to_worlds[0].to(device)),
-            camera.get_intrinsics_matrices()[0].to(device),
-            int(camera.width.item()),
-            int(camera.height.item()),
-        )
-
-    def shows_centres(self, means: Tensor) -> Tensor:
-        """``[N]`` bool: points in front of the camera whose projection lies in the image, or a little beside it."""
-        # Homogeneous coordinates u z, v z and z that run from -1 to 1 over the image and what counts as nearly in it.
-        projection = self.intrinsics @ self.viewmat[:3]
-        half = projection.new_tensor([[self.width / 2], [self.height / 2]])
-        projection[:2] = (projection[:2] - half * projection[2]) / ((1 + 2 * _BESIDE) * half)
-        homogeneous = torch.addmm(projection[:, 3:], projection[:, :3], means.T)  # a few long rows: one pass each
-        u, v = homogeneous[:2].abs_()
-        return torch.maximum(u, v) < homogeneous[2]
+def _shows_centres(view: CameraView, means: Tensor) -> Tensor:
+    """``[N]`` bool: points in front of the camera whose projection lies in the image, or a little beside it."""
+    # Homogeneous coordinates u z, v z and z that run from -1 to 1 over the image and what counts as nearly in it.
+    projection = view.intrinsics @ view.viewmat[:3]
+    half = projection.new_tensor([[view.width / 2], [view.height / 2]])
+    projection[:2] = (projection[:2] - half * projection[2]) / ((1 + 2 * _BESIDE) * half)
+    homogeneous = torch.addmm(projection[:, 3:], projection[:, :3], means.T)  # a few long rows: one pass each
+    u, v = homogeneous[:2].abs_()
+    return torch.maximum(u, v) < homogeneous[2]
 
 
-def _in_any(views: Sequence[_View], test: Callable[[_View], Tensor]) -> Tensor:
+def _in_any(views: Sequence[CameraView], test: Callable[[CameraView], Tensor]) -> Tensor:
     return reduce(torch.logical_or, map(test, views))
 
 

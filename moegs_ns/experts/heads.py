@@ -20,6 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from moegs_ns.splats.gaussian_set import GaussianSet
+from moegs_ns.splats.native_decoder import decode_native
+from moegs_ns.splats.rasterize import takes_native
 from moegs_ns.splats.sh import joined_sh, sh_tensors
 
 HeadName = Literal["sh", "lite", "full"]
@@ -52,11 +54,19 @@ class FeatureDecoder(nn.Module):
             features: ``[H,W,9]`` composited: albedo, specular, time.
             rays: ``[6,H,W]`` camera centre (world units) and unit direction, see `ray_image`.
         """
-        # Concatenation makes a dense copy, so the products do not depend on how the features lay in memory: a picture
-        # out of a pass over several experts equals the expert's own bit for bit.
-        seen = torch.cat([features[..., 3:], rays.permute(1, 2, 0)], dim=-1)
-        rgb = features[..., :3] + self.color(F.relu(self.hidden(seen)))
-        return torch.sigmoid(rgb) if self.output == "sigmoid" else rgb.clamp(0.0, 1.0)
+        weights = self.hidden.weight, self.color.weight
+        native = takes_native(features, rays, *weights) and not (rays.requires_grad and torch.is_grad_enabled())
+        decode = decode_native if native else decode_torch
+        return decode(features, rays, *weights, self.output == "sigmoid")
+
+
+def decode_torch(features: Tensor, rays: Tensor, hidden_weight: Tensor, color_weight: Tensor, sigmoid: bool) -> Tensor:
+    """The twin of the compiled kernel, see `decode_native`. Takes every floating dtype and device."""
+    # Concatenation makes a dense copy, so the products do not depend on how the features lay in memory: a picture out
+    # of a pass over several experts equals the expert's own bit for bit.
+    seen = torch.cat([features[..., 3:], rays.permute(1, 2, 0)], dim=-1)
+    rgb = features[..., :3] + F.linear(F.relu(F.linear(seen, hidden_weight)), color_weight)
+    return torch.sigmoid(rgb) if sigmoid else rgb.clamp(0.0, 1.0)
 
 
 class ColorHead(nn.Module):
@@ -138,7 +148,8 @@ class FeatureHead(ColorHead):
 
     def decode(self, composited: Tensor, rays: Callable[[], Tensor]) -> Tensor:
         """``[H,W,3]`` decoded from the first nine channels."""
-        return self.decoder(composited[..., :_FEATURES], rays())
+        own = composited if composited.shape[-1] == _FEATURES else composited[..., :_FEATURES]
+        return self.decoder(own, rays())
 
 
 def make_head(name: HeadName, sh_degree: int, output: DecoderOutput) -> ColorHead:

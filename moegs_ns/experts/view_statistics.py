@@ -35,29 +35,26 @@ def accumulate_views(gaussians: Any, rendered: Sequence[RenderedView], which: Li
         rendered: the step's pictures, in order; those without a gradient are left out.
         which: the option ``densify_views``.
     """
-    count = len(gaussians)
-    views = [
-        (put_rows(one.view.means2d.grad, one.rows, count), put_rows(one.view.visible, one.rows, count), one)
-        for one in rendered
-        if one.view.means2d.grad is not None
-    ]
+    views = [one for one in rendered if one.view.means2d.grad is not None]
     if not views:
         return
     if which == "sum":
         # Gradients of the step's loss, a mean over its views, so their sum is about one view's own gradient; in pixels
         # of the first view, where the pictures differ in size.
-        first = views[0][2]
+        first, count = views[0], len(gaussians)
+        gradients = (put_rows(one.view.means2d.grad, one.rows, count) for one in views)
         in_its_pixels = [
             gradient
             if (one.width, one.height) == (first.width, first.height)
             else gradient * gradient.new_tensor([one.width / first.width, one.height / first.height])
-            for gradient, _, one in views
+            for gradient, one in zip(gradients, views, strict=True)
         ]
         gradient = torch.stack(in_its_pixels).sum(dim=0)
-        visible = torch.stack([visible for _, visible, _ in views]).any(dim=0)
+        visible = torch.stack([put_rows(one.view.visible, one.rows, count) for one in views]).any(dim=0)
         gaussians.accumulate_gradients(gradient, visible, first.width, first.height)
         return
-    for gradient, visible, one in views if which == "all" else views[-1:]:
+    for one in views if which == "all" else views[-1:]:
         # The papers' thresholds are for the gradient of a view's own loss; the step's loss is a mean over views.
+        gradient = one.view.means2d.grad
         own = gradient if len(views) == 1 else gradient * len(views)
-        gaussians.accumulate_gradients(own, visible, one.width, one.height)
+        gaussians.accumulate_gradients(own, one.view.visible, one.width, one.height, rows=one.rows)

@@ -1,12 +1,39 @@
 """One view of a scene as models meet it: the camera's time, the ground-truth image, the error between images."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
+from moegs_ns.splats.camera import viewmat_from_camera_to_world
+
 _TRUTH = "ground_truth_of_image"  # key of a batch: its image, and what `ground_truth_image` made of it
+
+
+class CameraView(NamedTuple):
+    """A camera as the rasterizer knows it.
+
+    Attributes:
+        viewmat: ``[4,4]`` OpenCV world-to-camera.
+        intrinsics: ``[3,3]`` in pixels.
+        width, height: pixels.
+    """
+
+    viewmat: Tensor
+    intrinsics: Tensor
+    width: int
+    height: int
+
+    @staticmethod
+    def of(camera: Cameras, device: torch.device | str) -> "CameraView":
+        """Of a camera of size 1."""
+        return CameraView(
+            viewmat_from_camera_to_world(camera.camera_to_worlds[0].to(device)),
+            camera.get_intrinsics_matrices()[0].to(device),
+            int(camera.width.item()),
+            int(camera.height.item()),
+        )
 
 
 def camera_time(camera: Cameras, default: float) -> float:

@@ -27,6 +27,7 @@ from moegs_ns.scene.dataparsers.n3v import N3VDataParserConfig
 from moegs_ns.scene.dataset import FrameDataset
 from moegs_ns.scene.error_sampler import ErrorSampler
 from moegs_ns.scene.motion_seeds import carve_motion_seeds, fixed_cameras
+from moegs_ns.scene.one_camera import one_camera
 from moegs_ns.scene.sampler import GroupSampler
 
 Item = tuple[Cameras, dict[str, Any]]
@@ -317,7 +318,7 @@ class DynamicDataManager(FullImageDatamanager):
 
     def _item(self, dataset: InputDataset, index: int) -> Item:
         image = dataset.get_data(index, image_type="uint8")["image"]
-        camera = dataset.cameras[index : index + 1]
+        camera = one_camera(dataset.cameras, index)
         if camera.device != torch.device(self.device):  # copying all its parts takes as long as picking them
             camera = camera.to(self.device)
         return camera, {"image": image.to(self.device), "image_idx": index}

@@ -54,7 +54,14 @@ class GaussianParts(nn.Module):
             part.cap_scale(maximum)
 
     @torch.no_grad()
-    def accumulate_gradients(self, means2d_gradient: Tensor, visible: Tensor, width: int, height: int) -> None:
-        """Add one view's screen-space gradients of all Gaussians; see `GaussianSet.accumulate_gradients`."""
+    def accumulate_gradients(
+        self, means2d_gradient: Tensor, visible: Tensor, width: int, height: int, rows: Tensor | None = None
+    ) -> None:
+        """Add one view's screen-space gradients; see `GaussianSet.accumulate_gradients`."""
+        if rows is not None:
+            means2d_gradient, visible = (
+                some.new_zeros(len(self), *some.shape[1:]).index_copy_(0, rows, some)
+                for some in (means2d_gradient, visible)
+            )
         for part, gradient, seen in zip(self, self.divide(means2d_gradient), self.divide(visible), strict=True):
             part.accumulate_gradients(gradient, seen, width, height)

@@ -12,6 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from moegs_ns.splats.native_statistics import add_gradients_native
+from moegs_ns.splats.rasterize import takes_native
+
 _REQUIRED = ("means", "scales", "quats", "opacities")
 _GRADIENT_STATISTICS = ("gradient_sum", "gradient_count")
 
@@ -56,20 +59,21 @@ class GaussianSet(nn.Module):
     # -- statistics ----------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def accumulate_gradients(self, means2d_gradient: Tensor, visible: Tensor, width: int, height: int) -> None:
+    def accumulate_gradients(
+        self, means2d_gradient: Tensor, visible: Tensor, width: int, height: int, rows: Tensor | None = None
+    ) -> None:
         """Add one view's screen-space position gradients, in half-image (NDC) units as in 3D Gaussian Splatting.
 
         Args:
-            means2d_gradient: ``[N,2]`` d loss / d pixel position of this view's own loss (not divided by the number
+            means2d_gradient: ``[n,2]`` d loss / d pixel position of this view's own loss (not divided by the number
                 of views of the step).
-            visible: ``[N]`` bool.
+            visible: ``[n]`` bool.
             width, height: image size in pixels.
+            rows: ``[n]`` positions, ascending, of the Gaussians these are of; None for all.
         """
-        scale_squared = means2d_gradient.new_tensor([width**2 / 4, height**2 / 4])
-        # A product with a matrix of two columns is several times as fast as torch's norm of rows.
-        norms = torch.mv(means2d_gradient.square(), scale_squared).sqrt_()
-        self.gradient_sum += norms.masked_fill_(~visible, 0)
-        self.gradient_count += visible
+        sums = self.gradient_sum, self.gradient_count
+        add = add_gradients_native if takes_native(means2d_gradient, *sums) else add_gradients_torch
+        add(*sums, means2d_gradient, visible, width, height, rows)
 
     def mean_gradient(self) -> Tensor:
         """``[N]`` mean gradient norm over the views that saw each Gaussian; 0 where none did."""
@@ -165,6 +169,27 @@ class GaussianSet(nn.Module):
         from gsplat.strategy import ops
 
         ops.reset_opa(params=self.params, optimizers=optimizers, state={}, value=maximum)
+
+
+def add_gradients_torch(
+    sums: Tensor,
+    counts: Tensor,
+    means2d_gradient: Tensor,
+    visible: Tensor,
+    width: int,
+    height: int,
+    rows: Tensor | None,
+) -> None:
+    """The twin of the compiled kernel, see `add_gradients_native`. Takes every floating dtype and device."""
+    scale_squared = means2d_gradient.new_tensor([width**2 / 4, height**2 / 4])
+    # A product with a matrix of two columns is several times as fast as torch's norm of rows.
+    norms = torch.mv(means2d_gradient.square(), scale_squared).sqrt_().masked_fill_(~visible, 0)
+    if rows is None:
+        sums += norms
+        counts += visible
+    else:
+        sums.index_add_(0, rows, norms)
+        counts.index_add_(0, rows, visible.to(counts.dtype))
 
 
 def _resize_to_checkpoint(module: nn.Module, state_dict: dict, prefix: str, *_: object) -> None:

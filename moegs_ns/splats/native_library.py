@@ -18,12 +18,13 @@ from torch import Tensor
 
 from moegs_ns.splats.native_build import NativeBuildError, ensure_library
 
-_ABI = 4
+_ABI = 5
 _PARALLEL = {0: "serial", 1: "threads", 2: "openmp"}
 _ERRORS = {
     1: "expected expert ids in [0, num_experts), found one outside; check expert_ids",
     2: "out of memory",
     3: "the image or the number of (Gaussian, tile) pairs is too large; render a smaller image or fewer Gaussians",
+    4: "expected rows that ascend within the number of Gaussians, found others; sort them and leave out doubles",
 }
 _OVERRIDE = "MOEGS_NATIVE_LIBRARY"  # path of a library built elsewhere, used instead of compiling
 

@@ -58,4 +58,5 @@ class _Photometric(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = ctx.saved_tensors
-        return upstream[0] * gradient, None, None, None
+        # Where the loss is part of a sum, as in training, there is nothing to multiply.
+        return gradient if upstream[0].item() == 1.0 else upstream[0] * gradient, None, None, None

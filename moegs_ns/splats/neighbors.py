@@ -50,7 +50,12 @@ def _query(points: Tensor, neighbors: int) -> tuple[np.ndarray, np.ndarray]:
         return np.zeros((count, 0), dtype=np.int64), np.zeros((count, 0))
     cloud = points.detach().cpu().numpy().astype(np.float64)
     # A cloud point finds itself as well, first or among others in the same place: ask for one more, leave it out.
-    distance, index = cKDTree(cloud).query(cloud, k=available + 1, workers=-1)
+    tree = cKDTree(cloud)
+    # In the tree's own order one point's neighbours are in the cache when the next one's are looked for.
+    order = tree.indices
+    found = tree.query(cloud[order], k=available + 1, workers=-1)
+    distance, index = np.empty_like(found[0]), np.empty_like(found[1])
+    distance[order], index[order] = found
     itself = index == np.arange(count)[:, None]
     itself[~itself.any(axis=1), -1] = True  # crowded out by more than k others in its place
     kept = ~itself

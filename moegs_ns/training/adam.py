@@ -5,17 +5,16 @@ of a few Gaussian tensors took a quarter of the time of rasterization. State and
 one are those of the other.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import optimizer as torch_optimizer
 
-from moegs_ns.splats.native_adam import adam_step_native, readable
+from moegs_ns.splats.native_adam import AdamRow, adam_row, adam_step_native, readable
 from moegs_ns.splats.rasterize import resolve_backend
 
-Tensors = tuple[Tensor, Tensor, Tensor, Tensor]
 _LEAST_LENGTH = 5.0  # of the second moment's memory, in steps, before RAdam divides by its root
 
 
@@ -35,12 +34,14 @@ def radam_factors(lr: float, betas: tuple[float, float], step: float) -> tuple[f
     return rate * (rectified * (1 - remembered)) ** 0.5, 1.0
 
 
-def _moments_fit(state: dict[str, Any] | None, value: Tensor) -> bool:
-    """Whether the kernel may read a state's moments beside ``value``: a checkpoint may have brought others."""
+def _state_fits(state: dict[str, Any], value: Tensor) -> bool:
+    """Whether the kernel may read a state beside ``value``: a checkpoint may have brought another."""
     if not state:
         return True
     moments = state["exp_avg"], state["exp_avg_sq"]
-    return all(readable(moment) and moment.shape == value.shape for moment in moments)
+    step = state["step"]
+    fits = all(readable(moment) and moment.shape == value.shape for moment in moments)
+    return fits and isinstance(step, Tensor) and readable(step)
 
 
 def _forget_gradients(optimizer: torch.optim.Optimizer) -> None:
@@ -49,39 +50,54 @@ def _forget_gradients(optimizer: torch.optim.Optimizer) -> None:
             value.grad = None
 
 
-def _step(optimizer: torch.optim.Optimizer, factors: Callable[..., tuple[float, float]]) -> bool:
-    """Do the step by the compiled kernel, or nothing: False where it does not run or the optimizer asks for more."""
+def _rows(optimizer: "_SinglePass") -> list[AdamRow] | None:
+    """What the compiled kernel needs for a step; None where it does not run or the optimizer asks for more. States that
+    are not there yet begin here."""
     work = []
     for group in optimizer.param_groups:
         option = group.get
         if option("amsgrad") or option("maximize") or option("capturable") or option("differentiable"):
-            return False
+            return None
         if option("decoupled_weight_decay") or isinstance(group["lr"], Tensor):
-            return False
-        pairs = [(value, gradient) for value in group["params"] if (gradient := value.grad) is not None]
-        for value, gradient in pairs:
-            if not (readable(value) and readable(gradient) and _moments_fit(optimizer.state.get(value), value)):
-                return False
-        if pairs:
-            work.append((group, pairs))
-    if resolve_backend("cpu") != "native":
-        return False
-    for group, pairs in work:
-        tensors: list[Tensors] = []
-        steps = []
-        for value, gradient in pairs:
+            return None
+        for value in group["params"]:
+            if (gradient := value.grad) is None:
+                continue
             state = optimizer.state[value]
-            if not state:
-                state["step"] = torch.zeros((), dtype=torch.float32)
-                state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(value), torch.zeros_like(value)
-            steps.append(state["step"])
-            tensors.append((value, gradient, state["exp_avg"], state["exp_avg_sq"]))
-        torch._foreach_add_(steps, 1)
-        numbers = [step.item() for step in steps]
-        lr, betas = group["lr"], group["betas"]
-        of_step = {number: factors(lr, betas, number) for number in set(numbers)}  # nearly always a single one
-        adam_step_native(tensors, [of_step[number] for number in numbers], betas, group["eps"], group["weight_decay"])
-    return True
+            if not (readable(value) and readable(gradient) and _state_fits(state, value)):
+                return None
+            work.append((group, value, gradient, state))
+    if resolve_backend("cpu") != "native":
+        return None
+    rows = []
+    factors_of: dict[tuple[int, float], tuple[float, float]] = {}  # nearly always a single one
+    for group, value, gradient, state in work:
+        if not state:
+            state["step"] = torch.zeros((), dtype=torch.float32)
+            state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(value), torch.zeros_like(value)
+        number, betas = state["step"].item() + 1, group["betas"]
+        factors = factors_of.get((id(group), number))
+        if factors is None:
+            factors = factors_of[id(group), number] = optimizer._factors(group["lr"], betas, number)
+        moments = state["exp_avg"], state["exp_avg_sq"]
+        rows.append(
+            adam_row(value, *moments, state["step"], gradient, factors, betas, group["eps"], group["weight_decay"])
+        )
+    return rows
+
+
+def step_together(optimizers: Iterable[torch.optim.Optimizer]) -> None:
+    """A step of each optimizer, all that the compiled kernel does in one call of it."""
+    rows: list[AdamRow] = []
+    for optimizer in optimizers:
+        own = _rows(optimizer) if isinstance(optimizer, _SinglePass) and not _is_watched(optimizer) else None
+        if own is None:
+            optimizer.step()
+        else:
+            rows += own
+            optimizer._opt_called = True  # type: ignore[attr-defined]  # torch's schedules ask for it
+    if rows:
+        adam_step_native(rows)
 
 
 def _is_watched(optimizer: torch.optim.Optimizer) -> bool:
@@ -102,8 +118,12 @@ class _SinglePass(torch.optim.Optimizer):
     _factors: Callable[..., tuple[float, float]]
 
     def _take_step(self, closure: Callable[[], Any] | None = None) -> Any:
-        done = closure is None and _step(self, self._factors)
-        return None if done else super().step(closure)  # type: ignore[arg-type]
+        rows = _rows(self) if closure is None else None
+        if rows is None:
+            return super().step(closure)  # type: ignore[arg-type]
+        if rows:
+            adam_step_native(rows)
+        return None
 
     _take_watched_step = torch.optim.Optimizer.profile_hook_step(_take_step)
 

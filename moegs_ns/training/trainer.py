@@ -36,7 +36,12 @@ from moegs_ns.runs.record import (
 )
 from moegs_ns.training.allocator import keep_freed_memory
 from moegs_ns.training.divergence import check_losses, check_parameters
-from moegs_ns.training.optimizers import describe_learning_rates, scaled_groups, used_groups
+from moegs_ns.training.optimizers import (
+    SinglePassOptimizers,
+    describe_learning_rates,
+    scaled_groups,
+    used_groups,
+)
 from moegs_ns.training.pipeline import describe_model
 from moegs_ns.training.random_state import capture_random_state, restore_random_state
 from moegs_ns.training.render_meter import peak_memory_mb
@@ -202,7 +207,7 @@ class MoegsTrainer(Trainer):
         configured = {name: getattr(model, "configured_group", str)(name) for name in parameters}
         used = used_groups(scaled_groups(self.config.optimizers, scales), configured)
         self._learning_rates = describe_learning_rates({configured[name]: used[name] for name in used}, scales)
-        return Optimizers(used, parameters)
+        return SinglePassOptimizers(used, parameters)
 
     def _load_checkpoint(self) -> None:
         path = self.config.load_checkpoint

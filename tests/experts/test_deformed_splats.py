@@ -35,7 +35,11 @@ def run(function, dtype, degree, changed, rows):
     return tensors, gradients
 
 
-@pytest.mark.parametrize("rows", [None, torch.tensor([2, 3, 70, 131])], ids=["all", "some"])
+@pytest.mark.parametrize(
+    "rows",
+    [None, torch.tensor([2, 3, 70, 131]), torch.arange(1, COUNT), torch.zeros(0, dtype=torch.int64)],
+    ids=["all", "some", "nearly all", "none"],
+)
 @pytest.mark.parametrize("degree", [0, 1, 2, 3])
 @pytest.mark.parametrize("changed", [(), ("means", "quats"), NAMES], ids=["still", "moved", "changed"])
 def test_the_kernel_gives_the_twins_values_and_gradients(degree, changed, rows):
@@ -46,6 +50,26 @@ def test_the_kernel_gives_the_twins_values_and_gradients(degree, changed, rows):
         for name, value in one.items():
             assert value.shape == other[name].shape
             torch.testing.assert_close(value.double(), other[name], rtol=1e-5, atol=1e-5, msg=name)
+
+
+def test_any_number_of_threads_gives_the_same_bits():
+    results = []
+    try:
+        for threads in (1, 2, 300):
+            torch.set_num_threads(threads)
+            results.append(run(deformed_splats, torch.float32, 1, NAMES, torch.arange(3, COUNT - 2, 2)))
+    finally:
+        torch.set_num_threads(1)
+    for other in results[1:]:
+        for one, same in zip(results[0], other, strict=True):
+            assert all(torch.equal(value, same[name]) for name, value in one.items())
+
+
+def test_rows_that_do_not_ascend_are_refused():
+    gaussians, _ = make(1)
+    for rows in ([1, 0], [2, 2], [0, COUNT]):
+        with pytest.raises(ValueError, match="rows that ascend"):
+            deformed_splats(gaussians, {}, torch.tensor(rows))
 
 
 def test_the_twins_gradients_are_those_of_finite_differences():

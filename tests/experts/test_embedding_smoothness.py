@@ -93,3 +93,11 @@ def test_neighbours_survive_a_checkpoint() -> None:
     smoothness.forget()
     other.load_state_dict(smoothness.state_dict())
     assert float(other(z, 2 * x)) == pytest.approx(brute_force(z.numpy(), 2 * x.numpy(), 5, 40.0))
+
+
+def test_edges_are_sorted_by_where_they_lead_and_then_by_number() -> None:
+    index = torch.randint(30, (40, 5), generator=torch.Generator().manual_seed(2)) + 5  # some without any
+    order, starts = embedding_smoothness._sorted_edges(index)
+    assert order.tolist() == sorted(range(200), key=lambda edge: (int(index.reshape(-1)[edge]), edge))
+    assert starts.tolist() == [int((index < node).sum()) for node in range(40)]
+    assert order.dtype == starts.dtype == torch.int64

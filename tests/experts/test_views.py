@@ -1,8 +1,13 @@
-"""Ground truth of a batch and the error between images."""
+"""Cameras as the rasterizer knows them, ground truth of a batch, and the error between images."""
 
+from types import SimpleNamespace
+
+import pytest
 import torch
+from nerfstudio.cameras.cameras import Cameras
 
-from moegs_ns.experts.views import ground_truth_image, image_psnr
+from moegs_ns.experts.base import ExpertModel
+from moegs_ns.experts.views import CameraView, ground_truth_image, image_psnr
 
 
 def test_the_ground_truth_is_made_once_per_image() -> None:
@@ -21,3 +26,19 @@ def test_psnr_is_that_of_the_mean_square() -> None:
     expected = -10 * (image.double() - truth.double()).square().mean().log10()
     torch.testing.assert_close(image_psnr(image, truth).double(), expected, rtol=1e-6, atol=1e-6)
     assert float(image_psnr(image, image)) == 120
+
+
+def test_a_camera_of_a_training_step_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[Cameras] = []
+    look = CameraView.of
+    monkeypatch.setattr(CameraView, "of", lambda camera, device: (looks.append(camera), look(camera, device))[1])
+    first, second = (
+        Cameras(torch.eye(4)[None, :3] * scale, 5.0, 6.0, 3.0, 2.0, width=7, height=4) for scale in (1.0, 2.0)
+    )
+    model = SimpleNamespace(_step_views={}, device="cpu")
+    views = ExpertModel.views_of(model, [first, second]) + ExpertModel.views_of(model, [second])  # type: ignore[arg-type]
+    assert len(looks) == 2 and views[2] is views[1] is not views[0]
+    assert views[0].intrinsics.tolist() == [[5, 0, 3], [0, 6, 2], [0, 0, 1]] and views[0][2:] == (7, 4)
+    model._step_views = None  # outside a step a camera may be another the next time
+    ExpertModel.views_of(model, [first]), ExpertModel.views_of(model, [first])  # type: ignore[arg-type]
+    assert len(looks) == 4

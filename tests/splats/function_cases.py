@@ -12,12 +12,16 @@ from torch import Tensor
 
 from moegs_ns.experts.fields.embedding_smoothness import mean_difference_torch
 from moegs_ns.experts.fields.hexplane import plane_features_torch
+from moegs_ns.experts.heads import decode_torch
 from moegs_ns.losses import photometric_loss_torch, ssim_map_torch
+from moegs_ns.splats.gaussian_set import add_gradients_torch
+from moegs_ns.splats.native_decoder import decode_native
 from moegs_ns.splats.native_differences import mean_difference_native
 from moegs_ns.splats.native_photometric import photometric_native
 from moegs_ns.splats.native_planes import plane_features_native
 from moegs_ns.splats.native_sh import evaluate_sh_native
 from moegs_ns.splats.native_ssim import ssim_map_native
+from moegs_ns.splats.native_statistics import add_gradients_native
 from moegs_ns.splats.sh import evaluate_sh_torch
 
 #: Rows of fewer, as many and more columns than are handled at a time; images smaller than the window.
@@ -30,6 +34,15 @@ GRAPHS = [(2, 1, 3), (60, 5, 32), (41, 20, 16), (30, 3, 37)]
 
 #: (points, channels, sizes of the levels): whole groups of sixteen channels and not; a plane of a single cell.
 PLANES = [(1, 16, (4,)), (700, 16, (9, 18)), (50, 5, (6, 3)), (33, 20, (8,)), (20, 48, (5, 1))]
+
+
+#: (height, width, channels of which the first nine are decoded): no pixels, whole groups of sixteen and not, several
+#: chunks whose gradients are added up one by one.
+DECODERS = [(0, 3, 9), (1, 1, 9), (3, 5, 12), (4, 8, 9), (37, 61, 9), (40, 64, 11)]
+
+
+#: (Gaussians of a picture, all Gaussians).
+STATISTICS = [(0, 5), (7, 7), (90, 133), (1, 40)]
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
@@ -124,6 +137,52 @@ def compare_planes(points: int, channels: int, sizes: tuple[int, ...]) -> None:
         torch.testing.assert_close(mine.double() / scale, theirs / scale, rtol=0, atol=2e-5)
 
 
+def decoder_inputs(height: int, width: int, channels: int) -> list[Tensor]:
+    """Features (colours beyond [0,1] among them), rays, and both matrices."""
+    rays = noise(6, height, width, seed=12) - 0.5
+    composited = 3 * noise(height, width, channels, seed=11) - 1
+    return [composited, rays, noise(6, 12, seed=13) - 0.5, noise(3, 6, seed=14) - 0.5]
+
+
+def compare_decoder(height: int, width: int, channels: int, sigmoid: bool) -> None:
+    inputs = decoder_inputs(height, width, channels)
+
+    def run(function: Callable, dtype: torch.dtype) -> tuple[Tensor, tuple[Tensor, ...]]:
+        composited, rays, *weights = (tensor.to(dtype) for tensor in inputs)
+        leaves = [tensor.requires_grad_() for tensor in (composited, *weights)]
+        rgb = function(composited[..., :9], rays, *weights, sigmoid)
+        return rgb, torch.autograd.grad(rgb, leaves, noise(height, width, 3, seed=15).to(dtype) - 0.3)
+
+    actual, gradients = run(decode_native, torch.float32)
+    expected, wanted = run(decode_torch, torch.float64)
+    torch.testing.assert_close(actual.double(), expected, rtol=0, atol=2e-6)
+    for mine, theirs in zip(gradients, wanted, strict=True):
+        scale = float(theirs.abs().max().clamp_min(1e-6)) if theirs.numel() else 1.0
+        torch.testing.assert_close(mine.double() / scale, theirs / scale, rtol=0, atol=1e-5)
+
+
+def statistics_inputs(count: int, total: int) -> list[Tensor]:
+    """Sums and counts so far, gradients of some Gaussians and whether they are visible; where these stand."""
+    rows = torch.randperm(total, generator=torch.Generator().manual_seed(16))[:count].sort().values
+    return [
+        noise(total, seed=17),
+        noise(total, seed=18).round(),
+        noise(count, 2, seed=19) - 0.5,
+        noise(count, seed=20) > 0.3,
+        rows,
+    ]
+
+
+def compare_statistics(count: int, total: int) -> None:
+    sums, counts, gradient, visible, rows = statistics_inputs(count, total)
+    chosen = None if count == total else rows
+    expected = sums.double(), counts.double()
+    add_gradients_torch(*expected, gradient.double(), visible, 30, 17, chosen)
+    add_gradients_native(sums, counts, gradient, visible, 30, 17, chosen)
+    torch.testing.assert_close(sums.double(), expected[0], rtol=1e-6, atol=1e-6)
+    assert torch.equal(counts.double(), expected[1])
+
+
 def compare_all() -> None:
     """Every case."""
     for image in IMAGES:
@@ -135,3 +194,8 @@ def compare_all() -> None:
         compare_differences(*graph)
     for planes in PLANES:
         compare_planes(*planes)
+    for decoder in DECODERS:
+        compare_decoder(*decoder, sigmoid=True)
+        compare_decoder(*decoder, sigmoid=False)
+    for statistics in STATISTICS:
+        compare_statistics(*statistics)

@@ -1,4 +1,4 @@
-"""Similarity, spherical harmonics, neighbours' differences and features out of planes by the compiled kernels."""
+"""The compiled kernels besides rasterization: losses, harmonics, planes, STG's decoder, statistics."""
 
 from __future__ import annotations
 
@@ -9,26 +9,35 @@ import pytest
 import torch
 
 from moegs_ns import losses
+from moegs_ns.experts import heads
 from moegs_ns.experts.fields import embedding_smoothness, hexplane
-from moegs_ns.splats import native_backend, sh
+from moegs_ns.splats import gaussian_set, native_backend, sh
+from moegs_ns.splats.native_decoder import decode_native
 from moegs_ns.splats.native_differences import mean_difference_native
 from moegs_ns.splats.native_photometric import photometric_native
 from moegs_ns.splats.native_planes import plane_features_native
 from moegs_ns.splats.native_sh import evaluate_sh_native
 from moegs_ns.splats.native_ssim import ssim_map_native
+from moegs_ns.splats.native_statistics import add_gradients_native
 from tests.splats.function_cases import (
+    DECODERS,
     GRAPHS,
     HARMONICS,
     IMAGES,
     PLANES,
+    STATISTICS,
+    compare_decoder,
     compare_differences,
     compare_photometric,
     compare_planes,
     compare_sh,
     compare_ssim,
+    compare_statistics,
+    decoder_inputs,
     noise,
     plane_inputs,
     random_graph,
+    statistics_inputs,
 )
 
 if not native_backend.available():
@@ -58,6 +67,38 @@ def test_differences_equal_the_twin(nodes, neighbors, size):
 @pytest.mark.parametrize(("points", "channels", "sizes"), PLANES)
 def test_plane_features_equal_the_twin(points, channels, sizes):
     compare_planes(points, channels, sizes)
+
+
+@pytest.mark.parametrize("sigmoid", [True, False], ids=["sigmoid", "clamp"])
+@pytest.mark.parametrize(("height", "width", "channels"), DECODERS)
+def test_the_decoder_equals_the_twin(height, width, channels, sigmoid):
+    compare_decoder(height, width, channels, sigmoid)
+
+
+def test_the_decoders_twin_has_the_gradients_of_finite_differences():
+    composited, rays, *weights = (tensor.double() for tensor in decoder_inputs(2, 3, 9))
+    leaves = [tensor.requires_grad_() for tensor in (composited, *weights)]
+    assert torch.autograd.gradcheck(lambda x, *w: heads.decode_torch(x, rays, *w, True), leaves)
+
+
+def test_a_pixels_colour_depends_neither_on_the_others_nor_on_the_layout():
+    composited, rays, *weights = decoder_inputs(9, 11, 14)
+    together = decode_native(composited[..., :9], rays, *weights, True)
+    assert torch.equal(together, decode_native(composited[..., :9].contiguous(), rays, *weights, True))
+    assert torch.equal(together[3:4, 2:], decode_native(composited[3:4, 2:, :9], rays[:, 3:4, 2:], *weights, True))
+
+
+def test_large_sums_are_decoded_without_overflow():
+    _, rays, *weights = decoder_inputs(1, 2, 9)
+    features = torch.tensor([[[1e4] * 3 + [0.0] * 6, [-1e4] * 3 + [0.0] * 6]]).requires_grad_()
+    rgb = decode_native(features, 0 * rays, *weights, True)
+    assert rgb[0, 0].tolist() == [1.0] * 3 and (rgb[0, 1].detach().abs() < 1e-30).all()
+    assert torch.autograd.grad(rgb.sum(), features)[0].isfinite().all()
+
+
+@pytest.mark.parametrize(("count", "total"), STATISTICS)
+def test_statistics_equal_the_twin(count, total):
+    compare_statistics(count, total)
 
 
 def test_points_that_are_no_numbers_read_no_memory_but_the_planes():
@@ -111,7 +152,23 @@ def run_planes() -> list[torch.Tensor]:
     return [features, *torch.autograd.grad(features, leaves, noise(1300, 32, seed=2))]
 
 
-@pytest.mark.parametrize("run", [run_similarity, run_photometric, run_harmonics, run_differences, run_planes])
+def run_decoder() -> list[torch.Tensor]:
+    composited, rays, *weights = decoder_inputs(37, 61, 9)
+    leaves = [tensor.requires_grad_() for tensor in (composited, *weights)]
+    rgb = decode_native(composited, rays, *weights, True)
+    return [rgb, *torch.autograd.grad(rgb, leaves, noise(37, 61, 3, seed=2))]
+
+
+def run_statistics() -> list[torch.Tensor]:
+    sums, counts, gradient, visible, rows = statistics_inputs(300, 411)
+    add_gradients_native(sums, counts, gradient, visible, 30, 17, rows)
+    return [sums, counts]
+
+
+RUNS = [run_similarity, run_photometric, run_harmonics, run_differences, run_planes, run_decoder, run_statistics]
+
+
+@pytest.mark.parametrize("run", RUNS)
 def test_any_number_of_threads_gives_the_same_bits(run: Callable[[], list[torch.Tensor]]):
     torch.set_num_threads(1)
     expected = run()
@@ -141,6 +198,8 @@ def test_the_kernels_are_used_where_they_can_be_and_the_twins_elsewhere(monkeypa
         (sh, ("evaluate_sh_native", "evaluate_sh_torch")),
         (embedding_smoothness, ("mean_difference_native", "mean_difference_torch")),
         (hexplane, ("plane_features_native", "plane_features_torch")),
+        (heads, ("decode_native", "decode_torch")),
+        (gaussian_set, ("add_gradients_native", "add_gradients_torch")),
     ):
         for name in names:
             note(module, name)
@@ -155,6 +214,11 @@ def test_the_kernels_are_used_where_they_can_be_and_the_twins_elsewhere(monkeypa
         sh.evaluate_sh(1, directions.requires_grad_(second_gradient), noise(4, 4, 3).to(dtype))
         embedding_smoothness.EmbeddingSmoothness(2, 1.0)(noise(4, 5).to(dtype), directions.detach())
         hexplane.HexPlane(torch.tensor([[0.0] * 3, [1.0] * 3]), 2, 3, (1,), 2).to(dtype)(directions.detach(), 0.5)
+        composited, rays, *_ = (tensor.to(dtype) for tensor in decoder_inputs(2, 2, 9))
+        heads.FeatureDecoder("clamp").to(dtype)(composited, rays.requires_grad_(second_gradient))
+        tensors = {"means": noise(2, 3), "scales": noise(2, 3), "quats": noise(2, 4), "opacities": noise(2)}
+        gaussians = gaussian_set.GaussianSet(tensors).to(dtype)
+        gaussians.accumulate_gradients(noise(2, 2).to(dtype), torch.tensor([True, False]), 4, 4)
         return list(used)
 
     native = [
@@ -163,6 +227,8 @@ def test_the_kernels_are_used_where_they_can_be_and_the_twins_elsewhere(monkeypa
         "evaluate_sh_native",
         "mean_difference_native",
         "plane_features_native",
+        "decode_native",
+        "add_gradients_native",
     ]
     twins = [
         "ssim_map_torch",
@@ -170,10 +236,12 @@ def test_the_kernels_are_used_where_they_can_be_and_the_twins_elsewhere(monkeypa
         "evaluate_sh_torch",
         "mean_difference_torch",
         "plane_features_torch",
+        "decode_torch",
+        "add_gradients_torch",
     ]
     assert call(torch.float32) == native
     assert call(torch.float64) == twins
-    assert call(torch.float32, second_gradient=True) == [*twins[:3], *native[3:]]
+    assert call(torch.float32, second_gradient=True) == [*twins[:3], *native[3:5], twins[5], native[6]]
     with torch.no_grad():
         assert call(torch.float32, second_gradient=True) == native
     monkeypatch.setenv("MOEGS_RASTER", "torch")
@@ -188,6 +256,9 @@ def test_gradients_the_kernels_do_not_give_are_refused():
         photometric_native(image, image.clone().requires_grad_(), 0.2, maps=False)
     with pytest.raises(ValueError, match="detach them"):
         evaluate_sh_native(0, noise(2, 3).requires_grad_(), noise(2, 1, 3))
+    composited, rays, *weights = decoder_inputs(2, 2, 9)
+    with pytest.raises(ValueError, match="detach them"):
+        decode_native(composited, rays.requires_grad_(), *weights, True)
 
 
 def test_tensors_the_kernels_cannot_read_are_refused():
@@ -198,3 +269,10 @@ def test_tensors_the_kernels_cannot_read_are_refused():
     index, weight, order, starts = random_graph(6, 2)
     with pytest.raises(ValueError, match="expected index as torch.int64"):
         mean_difference_native(noise(6, 3), index.int(), weight, order, starts)
+    composited, rays, *weights = decoder_inputs(2, 2, 8)
+    with pytest.raises(ValueError, match=r"expected features of shape \[2, 2, 9\]"):
+        decode_native(composited, rays, *weights, True)
+    sums, counts, gradient, visible, _ = statistics_inputs(3, 5)
+    for rows in ([0, 2, 1], [1, 1, 2], [-1, 0, 1], [3, 4, 5]):
+        with pytest.raises(ValueError, match="rows that ascend"):
+            add_gradients_native(sums, counts, gradient, visible, 4, 4, torch.tensor(rows))

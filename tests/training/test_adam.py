@@ -133,6 +133,40 @@ def test_hooks_and_profilers_are_told_of_a_step(name: str) -> None:
     assert f"Optimizer.step#{name}.step" in {event.name for event in profiler.events()}
 
 
+def test_steps_together_are_the_steps_one_by_one() -> None:
+    """Also those that only torch takes, and those of optimizers that are watched."""
+
+    def optimizers() -> tuple[list[torch.Tensor], list[torch.optim.Optimizer]]:
+        values = [one.requires_grad_() for one in gradients(1000)] + [torch.ones(3, requires_grad=True)]
+        made = [
+            adam.Adam(values[:1], lr=0.1, eps=1e-15),
+            adam.RAdam(values[1:2], lr=0.2, weight_decay=0.1),
+            adam.Adam(values[2:4], lr=0.3, betas=(0.8, 0.995)),
+            torch.optim.Adam(values[4:], lr=0.1),
+        ]
+        return values, made
+
+    def stepped(together: bool) -> list[torch.Tensor]:
+        values, made = optimizers()
+        made[1].register_step_post_hook(lambda *_: told.append(together))
+        for step in range(STEPS):
+            for value, gradient in zip(values, [*gradients(step), torch.ones(3)], strict=True):
+                value.grad = gradient
+            if together:
+                adam.step_together(made)
+            else:
+                for one in made:
+                    one.step()
+        states = [state for one in made for state in one.state_dict()["state"].values()]
+        return [*values, *(tensor for state in states for tensor in state.values())]
+
+    told: list[bool] = []
+    alone, together = stepped(False), stepped(True)
+    assert told == [False] * STEPS + [True] * STEPS
+    assert len(alone) == 5 + 3 * 5
+    assert all(torch.equal(one, other) for one, other in zip(alone, together, strict=True))
+
+
 def test_configs_make_them_and_torchs_own_on_request() -> None:
     value = torch.nn.Parameter(torch.zeros(1))
     assert type(AdamConfig().setup([value])) is adam.Adam

@@ -5,9 +5,16 @@ import math
 
 import pytest
 import torch
+from nerfstudio.engine.optimizers import Optimizers
 
-from moegs_ns.training.optimizers import AdamConfig, RAdamConfig, describe_learning_rates, scaled_groups
-from moegs_ns.training.schedulers import ConstantConfig, LogLinearDecayConfig, log_linear
+from moegs_ns.training.optimizers import (
+    AdamConfig,
+    RAdamConfig,
+    SinglePassOptimizers,
+    describe_learning_rates,
+    scaled_groups,
+)
+from moegs_ns.training.schedulers import ConstantConfig, FactorSchedule, LogLinearDecayConfig, log_linear
 
 
 def rates(config: LogLinearDecayConfig | ConstantConfig, lr: float, steps: int) -> list[float]:
@@ -38,6 +45,47 @@ def test_rates_that_stay() -> None:
     assert rates(LogLinearDecayConfig(lr_final=None, max_steps=2), lr=0.5, steps=4) == [0.5] * 4
     assert rates(ConstantConfig(), lr=0.5, steps=4) == [0.5] * 4
     assert rates(LogLinearDecayConfig(lr_final=1e-3, max_steps=2), lr=0.0, steps=4) == [0.0] * 4
+
+
+def test_a_schedule_steps_as_torchs_does() -> None:
+    """Rates and state, also after the state went through a checkpoint, bit for bit."""
+
+    def schedules(kind: type) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
+        optimizer = AdamConfig(lr=0.3).setup([torch.nn.Parameter(torch.zeros(1))])
+        return optimizer, kind(optimizer, lr_lambda=lambda step: 0.9**step + 0.01)
+
+    ours, torchs = schedules(FactorSchedule), schedules(torch.optim.lr_scheduler.LambdaLR)
+    for step in range(6):
+        if step == 3:
+            again = schedules(FactorSchedule)
+            again[0].load_state_dict(ours[0].state_dict())
+            again[1].load_state_dict(copy.deepcopy(ours[1].state_dict()))
+            ours = again
+        for optimizer, schedule in (ours, torchs):
+            optimizer.step()
+            schedule.step()
+        assert ours[0].param_groups[0]["lr"] == torchs[0].param_groups[0]["lr"]
+        assert ours[1].state_dict() == torchs[1].state_dict()
+        assert ours[1].get_last_lr() == torchs[1].get_last_lr()
+
+
+@pytest.mark.parametrize("max_norm", [None, 0.5])
+def test_groups_without_gradient_do_not_step(max_norm: float | None) -> None:
+    """As nerfstudio's; one group more has no gradient, and clipping is nerfstudio's to do."""
+
+    def stepped(kind: type) -> list[torch.Tensor]:
+        values = {name: [torch.nn.Parameter(torch.ones(3))] for name in ("a", "b", "c")}
+        numbers = {"optimizer": AdamConfig(lr=0.1, max_norm=max_norm), "scheduler": ConstantConfig()}
+        optimizers = kind(dict.fromkeys(values, numbers), values)
+        for name in ("a", "b"):
+            values[name][0].grad = torch.tensor([1.0, -2.0, 3.0])
+        optimizers.optimizer_scaler_step_some(torch.amp.GradScaler(enabled=False), ["a", "c"])
+        optimizers.schedulers["a"].step()
+        return [value.detach() for (value,) in values.values()]
+
+    ours, theirs = stepped(SinglePassOptimizers), stepped(Optimizers)
+    assert not torch.equal(ours[0], torch.ones(3))
+    assert all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=True))
 
 
 @pytest.mark.parametrize(
