@@ -42,7 +42,7 @@ def accumulate_views(gaussians: Any, rendered: Sequence[RenderedView], which: Li
         # Gradients of the step's loss, a mean over its views, so their sum is about one view's own gradient; in pixels
         # of the first view, where the pictures differ in size.
         first, count = views[0], len(gaussians)
-        gradients = (put_rows(one.view.means2d.grad, one.rows, count) for one in views)
+        gradients = (put_rows(_gradient(one), one.rows, count) for one in views)
         in_its_pixels = [
             gradient
             if (one.width, one.height) == (first.width, first.height)
@@ -55,6 +55,12 @@ def accumulate_views(gaussians: Any, rendered: Sequence[RenderedView], which: Li
         return
     for one in views if which == "all" else views[-1:]:
         # The papers' thresholds are for the gradient of a view's own loss; the step's loss is a mean over views.
-        gradient = one.view.means2d.grad
+        gradient = _gradient(one)
         own = gradient if len(views) == 1 else gradient * len(views)
         gaussians.accumulate_gradients(own, one.view.visible, one.width, one.height, rows=one.rows)
+
+
+def _gradient(rendered: RenderedView) -> torch.Tensor:
+    gradient = rendered.view.means2d.grad
+    assert gradient is not None  # others were left out
+    return gradient

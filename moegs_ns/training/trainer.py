@@ -36,12 +36,7 @@ from moegs_ns.runs.record import (
 )
 from moegs_ns.training.allocator import keep_freed_memory
 from moegs_ns.training.divergence import check_losses, check_parameters
-from moegs_ns.training.optimizers import (
-    SinglePassOptimizers,
-    describe_learning_rates,
-    scaled_groups,
-    used_groups,
-)
+from moegs_ns.training.optimizers import SinglePassOptimizers, describe_learning_rates, scaled_groups, used_groups
 from moegs_ns.training.pipeline import describe_model
 from moegs_ns.training.random_state import capture_random_state, restore_random_state
 from moegs_ns.training.render_meter import peak_memory_mb
