@@ -17,6 +17,7 @@ import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import import_module
 from typing import Any, Literal
 
@@ -103,8 +104,9 @@ def backend_for(device: torch.device | str, requested: str = "auto") -> Any:
 def takes_native(*tensors: Tensor) -> bool:
     """Whether the compiled kernels run where these tensors are and read their dtype. What has a kernel besides
     rasterization asks here, so that ``$MOEGS_RASTER`` chooses for all."""
-    if any(tensor.device.type != "cpu" or tensor.dtype != torch.float32 for tensor in tensors):
-        return False
+    for tensor in tensors:
+        if tensor.dtype is not torch.float32 or not tensor.is_cpu:
+            return False
     return resolve_backend("cpu") == "native"
 
 
@@ -311,7 +313,12 @@ def _check_arguments(
 
 
 def _read_request(requested: str) -> str:
-    override = os.environ.get(_ENVIRONMENT_VARIABLE, "auto").strip().lower() or "auto"
+    return _choice(os.environ.get(_ENVIRONMENT_VARIABLE, "auto"), requested)
+
+
+@lru_cache(maxsize=16)  # every kernel asks, a dozen times a step
+def _choice(override: str, requested: str) -> str:
+    override = override.strip().lower() or "auto"
     for source, name in ((f"${_ENVIRONMENT_VARIABLE}", override), ("backend", requested)):
         if name not in _REQUESTS:
             raise ValueError(f"rasterizer {source}: expected one of {sorted(_REQUESTS)}, found '{name}'")
