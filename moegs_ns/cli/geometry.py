@@ -1,4 +1,4 @@
-"""``moegs report geometry``: whether the depth of a run agrees between cameras, and with the truth where it is known."""
+"""``moegs report geometry``: whether the depth of a run agrees between cameras, and with the truth where known."""
 
 import dataclasses
 import json

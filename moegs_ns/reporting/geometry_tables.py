@@ -96,8 +96,8 @@ def _rules(rules: Mapping[str, Any]) -> list[str]:
         f"pixels, then over {pairs} of an instant, in world units and as a share of j's depth.",
         f"Left out, as shares of all pixels looked at: occluded, more than {tolerance} behind j's surface (in front "
         "always counts); outside, beyond j's image or behind j; empty, covered to less than "
-        f"{rules['min_accumulation']:g} in either view. MDC, all: occluded pixels count, too. j's depth is interpolated "
-        f"where the pixels around agree to {tolerance}, else it is the nearest pixel's.",
+        f"{rules['min_accumulation']:g} in either view. MDC, all: occluded pixels count, too. j's depth is "
+        f"interpolated where the pixels around agree to {tolerance}, else it is the nearest pixel's.",
     ]
 
 
