@@ -292,8 +292,8 @@ def _world_points(view: DepthView, rules: ConsistencyRules) -> tuple[Tensor, int
     depth = view.depth[rows][:, columns].double()
     covered = _covered(view, rules)[rows][:, columns]
     intrinsics, viewmat = view.intrinsics.double(), view.viewmat.double()
-    x = ((columns + 0.5 - intrinsics[0, 2]) / intrinsics[0, 0]).expand_as(depth)
-    y = ((rows + 0.5 - intrinsics[1, 2]) / intrinsics[1, 1])[:, None].expand_as(depth)
+    x = ((columns.double() + 0.5 - intrinsics[0, 2]) / intrinsics[0, 0]).expand_as(depth)
+    y = ((rows.double() + 0.5 - intrinsics[1, 2]) / intrinsics[1, 1])[:, None].expand_as(depth)
     local = torch.stack([x * depth, y * depth, depth], dim=-1)[covered]
     return (local - viewmat[:3, 3]) @ viewmat[:3, :3], int((~covered).sum())
 
