@@ -1,5 +1,4 @@
-"""The ``moegs`` command: ``moegs train``, ``moegs report``, ``moegs report motion``, ``moegs report routers``,
-``moegs render``.
+"""The ``moegs`` command: ``moegs train``, ``moegs report`` (``motion``, ``geometry``, ``routers``), ``moegs render``.
 
 Everything heavy is imported inside the commands, so that ``moegs --help`` answers at once.
 """
@@ -12,6 +11,7 @@ from typing import Annotated, NoReturn
 
 import tyro
 
+from moegs_ns.cli.geometry import ReportGeometry
 from moegs_ns.cli.motion import ReportMotion
 from moegs_ns.cli.render import Render
 from moegs_ns.cli.report import Report
@@ -22,11 +22,12 @@ Command = (
     Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[ReportMotion, tyro.conf.subcommand("report-motion")]
+    | Annotated[ReportGeometry, tyro.conf.subcommand("report-geometry")]
     | Annotated[ReportRouters, tyro.conf.subcommand("report-routers")]
     | Annotated[Render, tyro.conf.subcommand("render")]
 )
 #: Special reports, as in ``moegs report motion``. A run folder of such a name is given as ./motion.
-_REPORTS = ("motion", "routers")
+_REPORTS = ("motion", "geometry", "routers")
 _DESCRIPTION = "Mixtures of dynamic Gaussian-splat experts: train one scene's experts and router, report, render."
 
 

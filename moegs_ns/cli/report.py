@@ -49,16 +49,23 @@ class Report:
         tables = build_tables(results)
         if self.objects:
             tables += object_tables(results, console)
-        if self.output is None and self.format == "terminal":
-            for table in tables:
-                console.print(table.terminal())
-            return
-        text = "\n".join(table.markdown() for table in tables) if self.format == "markdown" else _plain(tables)
-        if self.output is None:
-            console.print(text, soft_wrap=True, highlight=False, markup=False)
-        else:
-            self.output.parent.mkdir(parents=True, exist_ok=True)
-            self.output.write_text(text, "utf8")
+        show_tables(tables, self.format, self.output, console)
+
+
+def show_tables(
+    tables: Sequence["Table"], form: Literal["terminal", "markdown"], output: Path | None, console: "Console"
+) -> None:
+    """Print the tables, or write them into ``output``."""
+    if output is None and form == "terminal":
+        for table in tables:
+            console.print(table.terminal())
+        return
+    text = "\n".join(table.markdown() for table in tables) if form == "markdown" else _plain(tables)
+    if output is None:
+        console.print(text, soft_wrap=True, highlight=False, markup=False)
+    else:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(text, "utf8")
 
 
 def object_tables(results: Sequence["RunResult"], console: "Console") -> list["Table"]:

@@ -71,6 +71,15 @@ class LoadedRun:
         """Frames per second of the scene."""
         return float(self.dataset.metadata["fps"])
 
+    def other_split(self, split: str) -> FrameDataset:
+        """``train``, ``val`` or ``test`` of the same scene, with the run's options; nothing is decoded until asked for.
+
+        Raises:
+            FileNotFoundError: the data are gone.
+            ValueError: a split without cameras.
+        """
+        return _dataset(self.record, split)
+
     def views(self) -> Iterator[View]:
         """All images of the split, camera by camera."""
         metadata, cameras = self.dataset.metadata, self.dataset.cameras
