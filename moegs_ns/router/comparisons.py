@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from moegs_ns.router.interface import RouterView
@@ -48,3 +49,17 @@ def comparison_channels(view: RouterView, names: Sequence[Comparison]) -> Tensor
             length = difference.square().sum(dim=1, keepdim=True).sqrt()
             found += [difference, length, length.mean(dim=0, keepdim=True).expand_as(length)]
     return torch.cat(found, dim=1)
+
+
+@torch.no_grad()
+def disagreement(pictures: Tensor, window: int = 9) -> Tensor:
+    """``[K,H,W]`` how far each expert's picture is from the mean of all: the mean absolute difference of its colours,
+    averaged over ``window x window`` pixels; at the border over those inside the image. An expert that is far from all
+    others is more often wrong than they are, also where no training camera could tell.
+
+    Args:
+        pictures: ``[K,H,W,3]``.
+        window: odd.
+    """
+    difference = (pictures - pictures.mean(dim=0)).abs().mean(dim=-1)
+    return F.avg_pool2d(difference[:, None], window, stride=1, padding=window // 2, count_include_pad=False)[:, 0]

@@ -12,6 +12,7 @@ from torch.nn import Parameter
 from moegs_ns.experts.base import ExpertModel
 from moegs_ns.experts.views import ground_truth_image, image_psnr
 from moegs_ns.losses import photometric_loss
+from moegs_ns.router.comparisons import disagreement
 from moegs_ns.router.ensemble import EnsembleModel, EnsembleModelConfig, Instant
 from moegs_ns.router.experts import training_gains
 from moegs_ns.router.gate import gate
@@ -162,7 +163,10 @@ class MixtureModel(EnsembleModel):
         if isinstance(self.router, VolumeRouter):
             return self._outputs_of_union(self.router, camera)
         view, instant = self.look(camera, depth=not self.training)
-        config, logits, images = self.config, self.router.logits(view), view.pictures
+        config, images = self.config, view.pictures
+        logits = self.router.logits(view)
+        if config.distrust:
+            logits = logits - config.distrust * disagreement(images)
         if self.training:
             gains = training_gains(instant.experts, camera, self._camera_names)
             images = images if gains is None else images * gains[:, None, None, :]
