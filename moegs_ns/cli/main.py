@@ -1,4 +1,4 @@
-"""The ``moegs`` command: ``moegs train``, ``moegs report``, ``moegs report motion``, ``moegs render``.
+"""The ``moegs`` command: ``moegs train``, ``moegs report``, its special reports, ``moegs render``.
 
 Everything heavy is imported inside the commands, so that ``moegs --help`` answers at once.
 """
@@ -11,6 +11,7 @@ from typing import Annotated, NoReturn
 
 import tyro
 
+from moegs_ns.cli.gates import ReportGates
 from moegs_ns.cli.motion import ReportMotion
 from moegs_ns.cli.render import Render
 from moegs_ns.cli.report import Report
@@ -20,10 +21,11 @@ Command = (
     Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[ReportMotion, tyro.conf.subcommand("report-motion")]
+    | Annotated[ReportGates, tyro.conf.subcommand("report-gates")]
     | Annotated[Render, tyro.conf.subcommand("render")]
 )
 #: Special reports, as in ``moegs report motion``. A run folder of such a name is given as ./motion.
-_REPORTS = ("motion",)
+_REPORTS = ("motion", "gates")
 _DESCRIPTION = "Mixtures of dynamic Gaussian-splat experts: train one scene's experts and router, report, render."
 
 
