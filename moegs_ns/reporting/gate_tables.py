@@ -54,8 +54,8 @@ def _utilisation(statistics: GateStatistics) -> Table:
         header=["", "mean gate", "pixels won", "pixels best", "pixels best, 9x9", "PSNR"],
         rows=rows,
         notes=[
-            "Won: its gate is the largest. Best: its squared error is the smallest (9x9: averaged over 9x9 pixels). PSNR "
-            "in dB, mean over the measured frames. Winner alone: each pixel from the expert with the largest gate."
+            "Won: its gate is the largest. Best: its squared error is the smallest (9x9: averaged over 9x9 pixels). "
+            "PSNR in dB, mean over the measured frames. Winner alone: each pixel from the expert with the largest gate."
         ],
     )
 

@@ -2,7 +2,7 @@
 
 import re
 from urllib.parse import unquote
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
@@ -61,8 +61,8 @@ def test_the_page_stands_alone() -> None:
 
 def test_a_chart_places_its_points() -> None:
     chart = Chart("a < b", "frame", "dB", [0, 10, 20], [Curve("x", [0.0, 50.0, 100.0], "#f00")], (0.0, 100.0))
-    root = ElementTree.fromstring(svg(chart))
-    (line,) = [one for one in root.iter("polyline")]
+    root = ET.fromstring(svg(chart))
+    (line,) = root.iter("polyline")
     points = np.array([[float(part) for part in point.split(",")] for point in line.attrib["points"].split()])
     np.testing.assert_allclose(np.diff(points[:, 0]), (points[2, 0] - points[0, 0]) / 2, atol=0.1)
     np.testing.assert_allclose(np.diff(points[:, 1]), (points[2, 1] - points[0, 1]) / 2, atol=0.1)
@@ -75,7 +75,7 @@ def test_a_chart_places_its_points() -> None:
 
 def test_gaps_and_single_points_are_drawn() -> None:
     chart = Chart("c", "x", "y", [0, 1, 2, 3], [Curve("one", [None, 1.0, None, 2.0], "#000")])
-    root = ElementTree.fromstring(svg(chart))
+    root = ET.fromstring(svg(chart))
     assert len([*root.iter("circle")]) == 2
     with pytest.raises(ValueError, match=r"curves of 2 > 0 values, found \[1\]"):
         svg(Chart("c", "x", "y", [0, 1], [Curve("one", [1.0], "#000")]))
