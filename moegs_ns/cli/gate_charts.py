@@ -12,7 +12,7 @@ _BLACK, _GREY = "#000000", "#888888"
 def gate_charts(statistics: GateStatistics, stride: int) -> list[Chart]:
     """Utilisation, decidedness, steadiness, scores and agreement over the frames, measured ``stride`` frames apart."""
     colors = ["#{:02x}{:02x}{:02x}".format(*expert_color(number)) for number in range(len(statistics.experts))]
-    between = "one frame before" if stride == 1 else f"{stride} frames before"
+    since = "the frame before" if stride == 1 else f"{stride} frames before"
 
     def curve(label: str, of: Callable[[GateNumbers], float | None], color: str = _BLACK, dashes: str = "") -> Curve:
         return Curve(label, [of(one) for one in statistics.per_frame], color, dashes)
@@ -39,7 +39,7 @@ def gate_charts(statistics: GateStatistics, stride: int) -> list[Chart]:
         ),
         chart(
             "How decided the gates are",
-            "0 to 1",
+            "entropy, gate (0 to 1)",
             [
                 curve("entropy / log K", lambda one: one.entropy),
                 curve("largest gate, mean", lambda one: one.max_gate, _GREY, "6 3"),
@@ -47,7 +47,7 @@ def gate_charts(statistics: GateStatistics, stride: int) -> list[Chart]:
             (0.0, 1.0),
         ),
         chart(
-            f"How much changes from {between}",
+            f"Change since {since}",
             "share (%)",
             [
                 curve("gates", lambda one: _percent(one.change)),

@@ -21,7 +21,7 @@ from moegs_ns.exporting.panels import as_uint8
 
 Quantities = Mapping[str, np.ndarray]
 #: Share of all pixels whose error lies below the top of the error scale: a few glints would darken all the rest.
-_SHOWN_SHARE = 0.995
+_SHOWN_SHARE = 0.98
 
 
 @dataclass
