@@ -106,11 +106,11 @@ def svg(chart: Chart) -> str:
 
 def _legend(curves: Sequence[Curve]) -> tuple[str, int]:
     """The legend and how many rows it takes."""
-    parts, x, row = [], _LEFT, 0
+    parts, x, row = [], float(_LEFT), 0
     for curve in curves:
         width = 30 + 6.4 * len(curve.label)
         if x > _LEFT and x + width > WIDTH - _RIGHT:
-            x, row = _LEFT, row + 1
+            x, row = float(_LEFT), row + 1
         y = _TOP + 4 + 16 * row
         look = f'stroke="{escape(curve.color)}"' + (f' stroke-dasharray="{curve.dashes}"' if curve.dashes else "")
         parts.append(f'<line class="curve" {look} x1="{x:.0f}" x2="{x + 18:.0f}" y1="{y - 4}" y2="{y - 4}"/>')

@@ -141,10 +141,7 @@ def _figure(instant: Instant, panel: str, name: str) -> str:
         under = f'<img class="under" src="{_address(instant.files["rgb"])}" alt="">'
     caption = f"{name}: {instant.captions[panel]}" if panel in instant.captions else name
     picture = f'<img src="{_address(instant.files[panel])}" alt="{escape(f"{name}, {instant.label}")}">'
-    return (
-        f'<figure data-name="{escape(name)}"><div class="stack">{under}{picture}</div>'
-        f"<figcaption>{escape(caption)}</figcaption></figure>\n"
-    )
+    return f'<figure><div class="stack">{under}{picture}</div><figcaption>{escape(caption)}</figcaption></figure>\n'
 
 
 def _address(file: str) -> str:

@@ -61,8 +61,7 @@ SCRIPT = """
     const figure = instants[slider.value].querySelectorAll('figure')[opened];
     large.replaceChildren(figure.querySelector('.stack').cloneNode(true));
     const text = document.createElement('p');
-    text.textContent = label.textContent + ': ' + figure.dataset.name + ' – ' +
-      figure.querySelector('figcaption').textContent;
+    text.textContent = label.textContent + ', ' + figure.querySelector('figcaption').textContent;
     large.append(text);
   }
   function step(by) { show((Number(slider.value) + by + instants.length) % instants.length); }

@@ -48,7 +48,9 @@ def save_small_picture(path: Path, picture: np.ndarray, limit: int = DOCUMENT_LI
         if max(image.size) == 1:
             path.unlink()
             raise ValueError(f"expected a limit a PNG can keep, found {limit} bytes")
-        image.quantize(_LARGEST_PALETTE, dither=Image.Dither.FLOYDSTEINBERG).save(path, format="PNG", optimize=True)
+        # Of Pillow's ways to choose a palette the one that keeps the bright colours of small things.
+        palette = image.quantize(_LARGEST_PALETTE, Image.Quantize.MAXCOVERAGE)
+        palette.save(path, format="PNG", optimize=True)
         width, height = image.size
         image = Image.fromarray(picture).resize(
             (max(1, int(_SHRINKING * width)), max(1, int(_SHRINKING * height))), Image.Resampling.LANCZOS

@@ -188,9 +188,10 @@ class GateMeter:
             [decibel(float(error) / int(pixels)) for error in errors] if pixels else None
             for errors, pixels in zip(self._regions, self._won, strict=True)
         ]
+        means: dict[str, Any] = {name: self._mean_of_lists(name) for name in _PER_EXPERT}
+        means |= {name: self._mean(name) for name in _PLAIN_MEANS}
         overall = GateNumbers(
-            **{name: self._mean_of_lists(name) for name in _PER_EXPERT},
-            **{name: self._mean(name) for name in _PLAIN_MEANS},  # type: ignore[arg-type]
+            **means,
             weighted_agreement=_ratio(sum(one["stake_right"] for one in self._sums), stake),
             skill=_skill(sum(one["regret"] for one in self._sums), stake),
             psnr={
