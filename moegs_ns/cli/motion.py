@@ -37,7 +37,8 @@ class ReportMotion:
             FileNotFoundError, ValueError: not a run, or its data are gone.
         """
         from moegs_ns.cli.console import make_console
-        from moegs_ns.exporting.panels import as_uint8, row_of_panels, save_picture
+        from moegs_ns.exporting.panels import as_uint8, row_of_panels
+        from moegs_ns.exporting.picture_files import save_picture
         from moegs_ns.reporting.motion import motion_statistics, read_tracks, track_errors
         from moegs_ns.reporting.motion_tables import statistics_table, track_table
         from moegs_ns.training.load_run import load_run

@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from moegs_ns.exporting.gate_picture import GatedFrame, evenly_spaced, gate_picture
-from moegs_ns.exporting.panels import as_uint8, row_of_panels, save_picture
+from moegs_ns.exporting.panels import as_uint8, row_of_panels
+from moegs_ns.exporting.picture_files import save_small_picture
 from moegs_ns.exporting.video import write_video
 from moegs_ns.reporting.evaluation_files import read_result
 from moegs_ns.runs.checkpoint_files import find_checkpoint
@@ -71,7 +72,7 @@ def _pictures_of_camera(
     repeats = math.ceil(_SHORTEST_VIDEO * run.fps / frames_in_all)
     written = [write_video(folder / f"comparison-{camera}.mp4", _repeated(frames(), repeats), run.fps)]
     if gated:
-        written.append(save_picture(folder / f"gates-{camera}.png", gate_picture(gated)))
+        written.append(save_small_picture(folder / f"gates-{camera}.png", gate_picture(gated)))
     return written
 
 

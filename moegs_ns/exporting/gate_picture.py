@@ -5,13 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from moegs_ns.exporting.palette import EXPERT_COLORS, expert_color
 from moegs_ns.exporting.panels import as_uint8, below, row_of_panels
-
-#: Okabe and Ito's colours, told apart also by colour-blind eyes.
-WINNER_COLORS = np.array(
-    [[0, 114, 178], [230, 159, 0], [0, 158, 115], [204, 121, 167], [86, 180, 233], [213, 94, 0], [240, 228, 66]],
-    dtype=np.uint8,
-)
 
 
 @dataclass(frozen=True)
@@ -42,7 +37,7 @@ def gate_picture(frames: Sequence[GatedFrame]) -> np.ndarray:
 
 def winner_map(gates: np.ndarray) -> np.ndarray:
     """``[K,H,W]`` gates to uint8 ``[H,W,3]``: the colour of the expert with the largest gate."""
-    return WINNER_COLORS[gates.argmax(axis=0) % len(WINNER_COLORS)]
+    return EXPERT_COLORS[gates.argmax(axis=0) % len(EXPERT_COLORS)]
 
 
 def evenly_spaced(count: int, wanted: int) -> list[int]:
@@ -56,7 +51,6 @@ def _row(frame: GatedFrame) -> np.ndarray:
     for number, (name, gate) in enumerate(frame.gates.items()):
         label = f"gate {name}"
         pictures[label] = as_uint8(np.repeat(gate[..., None], 3, axis=-1))
-        red, green, blue = (int(part) for part in WINNER_COLORS[number % len(WINNER_COLORS)])
-        colors[label] = (red, green, blue)  # a label's colour is that of its expert in the map of winners
+        colors[label] = expert_color(number)  # as in the map of winners
     pictures["winner"] = winner_map(np.stack(list(frame.gates.values())))
     return row_of_panels(pictures, colors)

@@ -1,7 +1,6 @@
 """Pictures side by side, each with a line of text above it."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -55,10 +54,3 @@ def below(pictures: Sequence[np.ndarray]) -> np.ndarray:
     gap = np.zeros((_GAP, pictures[0].shape[1], 3), np.uint8)
     parts = [part for picture in pictures for part in (gap, picture)][1:]
     return np.concatenate(parts, axis=0)
-
-
-def save_picture(path: Path, picture: np.ndarray) -> Path:
-    """Write uint8 ``[H,W,3]`` as PNG; the folder is created."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture).save(path, format="PNG")
-    return path

@@ -28,13 +28,23 @@ def oracle(images: Tensor, truth: Tensor, window: int = 1) -> Tensor:
     Returns:
         ``[H,W,3]``.
     """
-    if window < 1 or window % 2 == 0:
-        raise ValueError(f"expected an odd window, found {window}")
-    errors = (images - truth).square().mean(dim=-1)  # [K,H,W]
-    if window > 1:
-        errors = F.avg_pool2d(errors[:, None], window, stride=1, padding=window // 2, count_include_pad=False)[:, 0]
+    errors = smoothed(squared_errors(images, truth), window)
     best = errors.argmin(dim=0)[None, :, :, None].expand(1, -1, -1, images.shape[-1])
     return images.gather(0, best)[0]
+
+
+def squared_errors(images: Tensor, truth: Tensor) -> Tensor:
+    """``[K,H,W,3]`` and ``[H,W,3]`` -> ``[K,H,W]``, mean over the channels."""
+    return (images - truth).square().mean(dim=-1)
+
+
+def smoothed(errors: Tensor, window: int) -> Tensor:
+    """Errors ``[K,H,W]`` averaged over ``window x window`` pixels (odd), at the border over those inside the image."""
+    if window < 1 or window % 2 == 0:
+        raise ValueError(f"expected an odd window, found {window}")
+    if window == 1:
+        return errors
+    return F.avg_pool2d(errors[:, None], window, stride=1, padding=window // 2, count_include_pad=False)[:, 0]
 
 
 def reference_pictures(images: Tensor, truth: Tensor) -> dict[str, Tensor]:

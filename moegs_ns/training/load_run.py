@@ -7,7 +7,7 @@
 import dataclasses
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -80,15 +80,28 @@ class LoadedRun:
         """
         return _dataset(self.record, split)
 
-    def views(self) -> Iterator[View]:
-        """All images of the split, camera by camera."""
+    @property
+    def images(self) -> list[tuple[str, int]]:
+        """Camera name and frame of every image of the split, without reading any."""
         metadata, cameras = self.dataset.metadata, self.dataset.cameras
-        for index in range(len(self.dataset)):
-            camera = cameras[index : index + 1].to(self.model.device)
+        return [
+            (metadata["camera_names"][camera], frame + int(metadata["first_frame"]))
+            for camera, frame in zip(
+                cameras.metadata["camera_index"][:, 0].tolist(),
+                cameras.metadata["frame_index"][:, 0].tolist(),
+                strict=True,
+            )
+        ]
+
+    def views(self, indices: Iterable[int] | None = None) -> Iterator[View]:
+        """Images of the split by their number in `images`; all of them, camera by camera, by default."""
+        images = self.images
+        for index in range(len(images)) if indices is None else indices:
+            camera_name, frame = images[index]
             yield View(
-                camera_name=metadata["camera_names"][int(cameras.metadata["camera_index"][index, 0])],
-                frame=int(cameras.metadata["frame_index"][index, 0]) + int(metadata["first_frame"]),
-                camera=camera,
+                camera_name=camera_name,
+                frame=frame,
+                camera=self.dataset.cameras[index : index + 1].to(self.model.device),
                 truth=torch.from_numpy(self.dataset.get_numpy_image(index)).to(self.model.device).float() / 255.0,
             )
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from moegs_ns.exporting.gate_picture import WINNER_COLORS, GatedFrame, evenly_spaced, gate_picture, winner_map
+from moegs_ns.exporting.gate_picture import GatedFrame, evenly_spaced, gate_picture, winner_map
+from moegs_ns.exporting.palette import EXPERT_COLORS
 from moegs_ns.exporting.panels import as_uint8, row_of_panels
 
 HEIGHT, WIDTH = 40, 60
@@ -28,7 +29,7 @@ def test_a_row_shows_mixture_gates_and_winner() -> None:
     np.testing.assert_array_equal(stg, np.repeat(as_uint8(shown.gates["stg"])[..., None], 3, -1))
     np.testing.assert_array_equal(other, np.repeat(as_uint8(shown.gates["4dgaussians"])[..., None], 3, -1))
     is_stg = shown.gates["stg"] >= 0.5
-    assert (winner[is_stg] == WINNER_COLORS[0]).all() and (winner[~is_stg] == WINNER_COLORS[1]).all()
+    assert (winner[is_stg] == EXPERT_COLORS[0]).all() and (winner[~is_stg] == EXPERT_COLORS[1]).all()
     assert is_stg.any() and not is_stg.all()
 
 
@@ -46,7 +47,7 @@ def test_labels_have_their_experts_colour() -> None:
     picture = gate_picture([frame("frame 3")])
     label = picture[: picture.shape[0] - HEIGHT, WIDTH : 2 * WIDTH].reshape(-1, 3)
     strongest = label[label.sum(axis=1).argmax()].astype(float)  # letters are blurred towards black
-    own, other = WINNER_COLORS[:2].astype(float)
+    own, other = EXPERT_COLORS[:2].astype(float)
     assert strongest.sum() > 0.5 * own.sum()
     np.testing.assert_allclose(strongest / strongest.sum(), own / own.sum(), atol=0.03)
     assert np.abs(strongest / strongest.sum() - other / other.sum()).max() > 0.2
@@ -54,7 +55,7 @@ def test_labels_have_their_experts_colour() -> None:
 
 def test_the_winner_has_the_largest_gate() -> None:
     gates = np.array([[[0.2, 0.5]], [[0.7, 0.3]], [[0.1, 0.2]]])
-    np.testing.assert_array_equal(winner_map(gates), WINNER_COLORS[[[1, 0]]])
+    np.testing.assert_array_equal(winner_map(gates), EXPERT_COLORS[[[1, 0]]])
 
 
 def test_evenly_spaced_numbers_have_both_ends() -> None:
