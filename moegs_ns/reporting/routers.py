@@ -16,6 +16,7 @@ _BEYOND: dict[str, tuple[Any, str]] = {
     "kernel_size": (1, "{0}x{0} kernels"),
     "hidden": ([6, 3], "hidden {0}"),
     "compare": ([], "compares {0}"),
+    "distrust": (0.0, "distrust {0}"),
     "top_k": (0, "top-{0}"),
 }
 

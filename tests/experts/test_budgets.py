@@ -25,7 +25,7 @@ from moegs_ns.training.schedulers import LogLinearDecayConfig
 FAMILIES = sorted(EXPERTS)
 BUDGETS = {"paper": 1.0, "budget-50": 0.5, "budget-20": 0.2, "budget-10": 0.1}
 #: Presets about the router alone.
-ROUTERS = {"pixel-router", "volume-router"}
+ROUTERS = {"plus", "pixel-router", "volume-router"}
 ABOUT_STEPS = re.compile(r"\bsteps?\b|\brounds?\b|\biterations?\b|from this .* on\b|no .* before this", re.IGNORECASE)
 #: Integers whose explanation mentions steps, though they count something else.
 NO_STEPS = dict.fromkeys(("clip_frames", "keyframe_interval"), "frames")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from moegs_ns.router.comparisons import COMPARED_CHANNELS, comparison_channels
+from moegs_ns.router.comparisons import COMPARED_CHANNELS, comparison_channels, disagreement
 from moegs_ns.router.interface import RouterView
 from moegs_ns.router.pixel import PixelRouter
 from moegs_ns.router.routers import RouterOptions, make_router
@@ -22,6 +22,7 @@ VARIANTS = {
     "pixel": {"router": "pixel"},
     "volume": {"router": "volume"},
     "compare": {"compare": EVERYTHING, "kernel_size": 3, "hidden": (8,)},
+    "distrust": {"distrust": 10.0},
 }
 
 
@@ -211,3 +212,38 @@ def test_depths_that_are_not_there_are_missed() -> None:
     blind = RouterView(view.time, view.rays, view.weights, view.pictures, view.alphas, None)
     with pytest.raises(ValueError, match="expected depths to compare"):
         comparison_channels(blind, ("depth",))
+
+
+# -- distrust ------------------------------------------------------------------------------------------------------
+
+
+def test_disagreement_equals_numpy() -> None:
+    pictures = torch.rand(3, 6, 7, 3, generator=torch.Generator().manual_seed(0))
+    found = disagreement(pictures, window=3).numpy()
+    difference = np.abs(pictures.numpy() - pictures.numpy().mean(axis=0)).mean(axis=-1)
+    for expert, row, column in np.ndindex(3, 6, 7):
+        window = difference[expert, max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2]
+        np.testing.assert_allclose(found[expert, row, column], window.mean(), atol=1e-6)
+
+
+def test_distrust_is_subtracted_from_the_logits(runs: list[Path]) -> None:
+    usual, distrustful = make_mixture(runs), make_mixture(runs, distrust=40.0)
+    for model in (usual, distrustful):
+        randomise_router(model)
+        model.router.network.load_state_dict(usual.router.network.state_dict())
+    camera = make_camera(0.3)
+    view, _ = usual.eval().look(camera)
+    expected = torch.softmax(usual.router.logits(view) - 40 * disagreement(view.pictures), dim=0)
+    outputs = distrustful.eval().get_outputs_for_camera(camera)
+    for index, name in enumerate(distrustful.expert_names):
+        torch.testing.assert_close(outputs[f"gate_{name}"][..., 0], expected[index])
+    assert (expected - torch.softmax(usual.router.logits(view), dim=0)).abs().max() > 0.05
+
+
+def test_copies_of_one_expert_are_trusted_alike(tmp_path: Path) -> None:
+    run = save_run(tmp_path / "run", make_expert("stg", 4), "stg")
+    model = make_mixture([run] * 3, distrust=50.0).eval()
+    outputs = model.get_outputs_for_camera(make_camera(0.3))
+    third = torch.full((HEIGHT, WIDTH, 1), 1 / 3)
+    for name in model.expert_names:
+        torch.testing.assert_close(outputs[f"gate_{name}"], third)
