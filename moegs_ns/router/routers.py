@@ -32,7 +32,8 @@ class RouterOptions:
     """Hidden channels of the volume-aware router's network."""
     distrust: float = 0.0
     """How much an expert loses in its logit for a picture unlike the others': this much per unit of the colours' mean
-    difference, around the pixel, from the mean of all experts. 0 = nothing, as in the paper."""
+    difference, around the pixel, from the mean of all experts. 0 = nothing, as in the paper. Of two experts both are
+    as far from their mean, and nothing changes."""
     compare: tuple[Comparison, ...] = ()
     """What the volume-aware router's network also sees: in what an expert's opacity, depth or colour differs from the
     others'. Not in the paper."""

@@ -226,18 +226,27 @@ def test_disagreement_equals_numpy() -> None:
         np.testing.assert_allclose(found[expert, row, column], window.mean(), atol=1e-6)
 
 
-def test_distrust_is_subtracted_from_the_logits(runs: list[Path]) -> None:
-    usual, distrustful = make_mixture(runs), make_mixture(runs, distrust=40.0)
+def test_distrust_is_subtracted_from_the_logits(tmp_path: Path) -> None:
+    runs = [save_run(tmp_path / str(seed), make_expert("stg", seed), "stg") for seed in range(3)]
+    usual, distrustful = make_mixture(runs), make_mixture(runs, distrust=4.0)
     for model in (usual, distrustful):
         randomise_router(model)
         model.router.network.load_state_dict(usual.router.network.state_dict())
     camera = make_camera(0.3)
     view, _ = usual.eval().look(camera)
-    expected = torch.softmax(usual.router.logits(view) - 40 * disagreement(view.pictures), dim=0)
+    logits = usual.router.logits(view)
+    expected = torch.softmax(logits - 4 * disagreement(view.pictures), dim=0)
     outputs = distrustful.eval().get_outputs_for_camera(camera)
     for index, name in enumerate(distrustful.expert_names):
         torch.testing.assert_close(outputs[f"gate_{name}"][..., 0], expected[index])
-    assert (expected - torch.softmax(usual.router.logits(view), dim=0)).abs().max() > 0.05
+    assert (expected - torch.softmax(logits, dim=0)).abs().max() > 0.01
+
+
+def test_of_two_experts_neither_is_distrusted(runs: list[Path]) -> None:
+    """Both are as far from their mean."""
+    model = make_mixture(runs, distrust=50.0).eval()
+    outputs = model.get_outputs_for_camera(make_camera(0.3))
+    torch.testing.assert_close(outputs["gate_stg"], torch.full((HEIGHT, WIDTH, 1), 0.5), atol=1e-5, rtol=0)
 
 
 def test_copies_of_one_expert_are_trusted_alike(tmp_path: Path) -> None:
