@@ -1,4 +1,4 @@
-"""The ``moegs`` command: ``moegs train``, ``moegs report``, ``moegs report motion``, ``moegs render``.
+"""The ``moegs`` command: ``moegs train``, ``moegs report``, ``moegs report motion``, ``moegs render``, ``moegs prune``.
 
 Everything heavy is imported inside the commands, so that ``moegs --help`` answers at once.
 """
@@ -12,6 +12,7 @@ from typing import Annotated, NoReturn
 import tyro
 
 from moegs_ns.cli.motion import ReportMotion
+from moegs_ns.cli.prune import Prune
 from moegs_ns.cli.render import Render
 from moegs_ns.cli.report import Report
 from moegs_ns.cli.train import Train
@@ -21,10 +22,13 @@ Command = (
     | Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[ReportMotion, tyro.conf.subcommand("report-motion")]
     | Annotated[Render, tyro.conf.subcommand("render")]
+    | Annotated[Prune, tyro.conf.subcommand("prune")]
 )
 #: Special reports, as in ``moegs report motion``. A run folder of such a name is given as ./motion.
 _REPORTS = ("motion",)
-_DESCRIPTION = "Mixtures of dynamic Gaussian-splat experts: train one scene's experts and router, report, render."
+_DESCRIPTION = (
+    "Mixtures of dynamic Gaussian-splat experts: train one scene's experts and router, report, render, prune."
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

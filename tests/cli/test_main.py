@@ -24,7 +24,14 @@ def moegs(arguments: list[object], capfd: pytest.CaptureFixture[str]) -> tuple[i
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["train", "--help"], ["report", "--help"], ["report", "motion", "--help"], ["render", "--help"]],
+    [
+        ["--help"],
+        ["train", "--help"],
+        ["report", "--help"],
+        ["report", "motion", "--help"],
+        ["render", "--help"],
+        ["prune", "--help"],
+    ],
 )
 def test_help_is_quick_because_it_imports_little(arguments: list[str]) -> None:
     code = (
