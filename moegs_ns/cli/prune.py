@@ -99,7 +99,7 @@ def _table(name: str, facts: dict[str, Any], before: dict[str, Any], after: dict
         f"pruned by {facts['criterion']} at temperature {facts['temperature']:g}, scored on {facts['views']} views, "
         f"{facts['finetune_steps']} further steps of the router",
         f"of the pruned, {winning['by_responsibility']:.1%} had a responsibility of one half or more (of all Gaussians "
-        f"{winning['of_all_by_responsibility']:.1%}); {winning['by_winner']:.1%} lay where their expert has the largest "
-        f"gate (of all {winning['of_all_by_winner']:.1%})",
+        f"{winning['of_all_by_responsibility']:.1%}); {winning['by_winner']:.1%} lay where their expert has the "
+        f"largest gate (of all {winning['of_all_by_winner']:.1%})",
     ]
     return Table(f"{name}, pruned", ["", "PSNR", "SSIM", "Gaussians", "MB", "FPS"], rows, notes)

@@ -87,7 +87,7 @@ def prune(
     check_prunable(model.config.router, criterion)
     before = _counts(model)
     scores = score_gaussians(model, cameras, criterion, temperature, seed)
-    removed = choose(scores.values, _set_sizes(model), target)
+    removed = choose(scores.values, set_sizes(model), target)
     remove_gaussians(model, removed, optimizers)
     return {
         "criterion": criterion,
@@ -219,5 +219,6 @@ def _counts(model: MixtureModel) -> dict[str, int]:
     return {name: expert.num_gaussians for name, expert in pairs}
 
 
-def _set_sizes(model: MixtureModel) -> list[int]:
+def set_sizes(model: MixtureModel) -> list[int]:
+    """How many Gaussians each set of each expert has, in order; of every set one stays."""
     return [len(one) for expert in model.expert_models for one in expert.gaussian_sets()]

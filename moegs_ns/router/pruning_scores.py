@@ -70,8 +70,8 @@ def check_prunable(router: str, criterion: str) -> None:
         )
     if criterion in _OF_GATES and router == "pixel":
         raise ValueError(
-            f"the criterion '{criterion}' needs router weights of Gaussians, found the pixel router, which has none; choose "
-            "contribution, opacity or random"
+            f"the criterion '{criterion}' needs router weights of Gaussians, found the pixel router, which has none; "
+            "choose contribution, opacity or random"
         )
 
 
