@@ -109,10 +109,10 @@ class MixtureModel(EnsembleModel):
             ValueError: as for every ensemble, or options of pruning that cannot work.
         """
         callbacks = super().get_training_callbacks(training_callback_attributes)
-        trainer = training_callback_attributes.trainer
-        check_schedule(self.config.router, self.config, None if trainer is None else trainer.config.max_num_iterations)
         if not wanted(self.config):
             return callbacks
+        trainer = training_callback_attributes.trainer
+        check_schedule(self.config.router, self.config, None if trainer is None else trainer.config.max_num_iterations)
         after = TrainingCallbackLocation.AFTER_TRAIN_ITERATION
         return [*callbacks, TrainingCallback([after], self._prune_if_due, args=[training_callback_attributes])]
 
