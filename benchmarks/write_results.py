@@ -14,8 +14,9 @@ import experts_page
 import tyro
 from machine import machine_sentence
 from page_parts import label_of, temporal_mean_of, with_temporal_mean
+from pruning_section import pruning_section, read_pruning_results
 from rich.console import Console
-from suites import RESULTS, ROOT, SWEEP_RESULTS, Kept, StoredResult, read_suite_results
+from suites import PRUNING_RESULTS, RESULTS, ROOT, SWEEP_RESULTS, Kept, StoredResult, read_suite_results
 from sweep_section import read_sweep_results, sweep_section
 
 from moegs_ns.cli.objects import row_labels
@@ -39,6 +40,11 @@ _SWEEPS_HEAD = """## Choices made on val cameras
 
 Settings are chosen before the test camera is looked at. `python benchmarks/run_sweep.py SWEEP` trains without the val
 cameras and scores on them.
+"""
+_PRUNING_HEAD = """## Pruning curves
+
+Gaussians of a mixture's experts removed by what they score, in growing shares (`moegs prune`). *gate* is Eq. 10 of the
+paper; *opacity* takes the largest opacity over time; *random* draws.
 """
 
 
@@ -195,7 +201,9 @@ def page(results: Path) -> str:
     sections = [suite_section(kept) for kept in read_suite_results(results).values()]
     compared = [sweep_section(content) for content in read_sweep_results(sweeps)]
     chosen = [_SWEEPS_HEAD, *compared] if compared else []
-    return "\n".join([_HEAD, *(sections or ["No suite has been run yet.\n"]), *chosen])
+    pruned = [pruning_section(content) for content in read_pruning_results(results / PRUNING_RESULTS.name)]
+    curves = [_PRUNING_HEAD, *pruned] if pruned else []
+    return "\n".join([_HEAD, *(sections or ["No suite has been run yet.\n"]), *chosen, *curves])
 
 
 def main(arguments: Arguments) -> None:

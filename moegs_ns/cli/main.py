@@ -1,4 +1,4 @@
-"""The ``moegs`` command: ``moegs train``, ``moegs report``, its special reports, ``moegs render``.
+"""The ``moegs`` command: ``moegs train``, ``moegs report``, its special reports, ``moegs render``, ``moegs prune``.
 
 Everything heavy is imported inside the commands, so that ``moegs --help`` answers at once.
 """
@@ -14,6 +14,7 @@ import tyro
 from moegs_ns.cli.gates import ReportGates
 from moegs_ns.cli.geometry import ReportGeometry
 from moegs_ns.cli.motion import ReportMotion
+from moegs_ns.cli.prune import Prune
 from moegs_ns.cli.render import Render
 from moegs_ns.cli.report import Report
 from moegs_ns.cli.routers import ReportRouters
@@ -27,10 +28,13 @@ Command = (
     | Annotated[ReportGates, tyro.conf.subcommand("report-gates")]
     | Annotated[ReportRouters, tyro.conf.subcommand("report-routers")]
     | Annotated[Render, tyro.conf.subcommand("render")]
+    | Annotated[Prune, tyro.conf.subcommand("prune")]
 )
 #: Special reports, as in ``moegs report motion``. A run folder of such a name is given as ./motion.
 _REPORTS = ("motion", "geometry", "gates", "routers")
-_DESCRIPTION = "Mixtures of dynamic Gaussian-splat experts: train one scene's experts and router, report, render."
+_DESCRIPTION = (
+    "Mixtures of dynamic Gaussian-splat experts: train one scene's experts and router, report, render, prune."
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -23,6 +23,7 @@ from moegs_ns.experts.view_statistics import RenderedView, accumulate_views
 from moegs_ns.experts.views import CameraView, camera_index, camera_time, ground_truth_image, image_psnr
 from moegs_ns.losses import photometric_loss
 from moegs_ns.splats.camera import camera_position
+from moegs_ns.splats.gaussian_parts import GaussianParts
 from moegs_ns.splats.gaussian_set import GaussianSet
 from moegs_ns.splats.projection import ProjectionSettings
 from moegs_ns.splats.rasterize import rasterize, resolve_backend
@@ -171,6 +172,27 @@ class ExpertModel(Model):
     def num_gaussians(self) -> int:
         """How many Gaussians the expert stores."""
         return len(self.gaussians)
+
+    def gaussian_sets(self) -> list[GaussianSet]:
+        """The sets of all Gaussians the expert stores, end to end in the order they are counted."""
+        return [*self.gaussians] if isinstance(self.gaussians, GaussianParts) else [self.gaussians]
+
+    def keep_gaussians(self, kept: Tensor) -> None:
+        """Leave only the Gaussians of ``kept [N]`` bool; for a frozen expert, which no optimizer holds.
+
+        Raises:
+            ValueError: another number of rows, or a set of Gaussians that would lose its last one.
+        """
+        sets = self.gaussian_sets()
+        if kept.shape != (self.num_gaussians,):
+            raise ValueError(
+                f"expected one choice for each of {self.num_gaussians} Gaussians, found {list(kept.shape)}"
+            )
+        rows = kept.split([len(one) for one in sets])
+        if any(len(own) and not own.any() for own in rows):
+            raise ValueError("expected at least one Gaussian of each set to stay, found a set that would lose all")
+        for one, own in zip(sets, rows, strict=True):
+            one.keep(own)
 
     def part_at(self, time: float) -> tuple["ExpertModel", slice]:
         """Who renders at ``time`` in [0,1], and where its Gaussians stand among those stored; an expert of several

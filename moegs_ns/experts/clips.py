@@ -22,6 +22,7 @@ from torch.nn import Parameter
 
 from moegs_ns.experts.base import SCENE_FACTS, ExpertModel
 from moegs_ns.experts.views import camera_time
+from moegs_ns.splats.gaussian_set import GaussianSet
 from moegs_ns.splats.splats import Splats
 
 _GROUP_SUFFIX = "_clip"
@@ -135,6 +136,10 @@ class ClippedModel(ExpertModel):
     def num_gaussians(self) -> int:
         """Gaussians of all parts."""
         return sum(self._part(clip).num_gaussians for clip in range(len(self.clips)))
+
+    def gaussian_sets(self) -> list[GaussianSet]:
+        """Those of all parts, clip by clip."""
+        return [one for clip in range(len(self.clips)) for one in self._part(clip).gaussian_sets()]
 
     def part_at(self, time: float) -> tuple[ExpertModel, slice]:
         """The part of the clip that shows ``time``, and the rows of its Gaussians."""

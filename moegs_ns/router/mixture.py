@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
+from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 from torch.nn import Parameter
 
@@ -17,6 +19,8 @@ from moegs_ns.router.ensemble import EnsembleModel, EnsembleModelConfig, Instant
 from moegs_ns.router.experts import training_gains
 from moegs_ns.router.gate import gate
 from moegs_ns.router.interface import RouterView
+from moegs_ns.router.pruning import check_schedule, due, every, prune_by_schedule, wanted
+from moegs_ns.router.pruning_options import PruningOptions
 from moegs_ns.router.routers import RouterOptions, make_router
 from moegs_ns.router.union import render_union, require_colours
 from moegs_ns.router.volume import VolumeRouter
@@ -27,7 +31,7 @@ _MIN_COVER = 1e-10
 
 
 @dataclass
-class MixtureModelConfig(RouterOptions, EnsembleModelConfig):
+class MixtureModelConfig(RouterOptions, PruningOptions, EnsembleModelConfig):
     """Options of the router stage."""
 
     _target: type = field(default_factory=lambda: MixtureModel)
@@ -94,6 +98,35 @@ class MixtureModel(EnsembleModel):
         if self._places == 0:
             self.require_experts()
         return self.router.param_groups()
+
+    # -- pruning ---------------------------------------------------------------------------------------------------
+
+    def get_training_callbacks(
+        self, training_callback_attributes: TrainingCallbackAttributes
+    ) -> list[TrainingCallback]:
+        """Pruning, where it is asked for; the experts' own schedules stand still.
+
+        Raises:
+            ValueError: as for every ensemble, or options of pruning that cannot work.
+        """
+        callbacks = super().get_training_callbacks(training_callback_attributes)
+        if not wanted(self.config):
+            return callbacks
+        trainer = training_callback_attributes.trainer
+        check_schedule(self.config.router, self.config, None if trainer is None else trainer.config.max_num_iterations)
+        after = TrainingCallbackLocation.AFTER_TRAIN_ITERATION
+        return [*callbacks, TrainingCallback([after], self._prune_if_due, args=[training_callback_attributes])]
+
+    def _prune_if_due(self, attributes: TrainingCallbackAttributes, step: int) -> None:
+        if not due(self.config, step + 1):
+            return
+        assert attributes.pipeline is not None and attributes.optimizers is not None
+        cameras = every(attributes.pipeline.datamanager.train_dataset.cameras, self.config.prune_view_stride)
+        facts = prune_by_schedule(self, self.config, cameras, attributes.optimizers)
+        before, after = (sum(facts[when].values()) for when in ("before", "after"))
+        CONSOLE.print(f"Pruned after {step + 1} steps by {facts['criterion']}: {before} to {after} Gaussians")
+        if hasattr(attributes.trainer, "note_pruning"):
+            attributes.trainer.note_pruning({"step": step + 1, **facts})
 
     def describe(self) -> dict[str, Any]:
         """Plain facts for run records and evaluation files."""

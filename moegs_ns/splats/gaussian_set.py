@@ -122,6 +122,17 @@ class GaussianSet(nn.Module):
         return removed
 
     @torch.no_grad()
+    def keep(self, kept: Tensor) -> None:
+        """Leave only the Gaussians of ``kept [N]`` bool, in their order; for sets no optimizer holds (frozen experts).
+
+        The parameters are new ones: a graph that still lives keeps the shapes of the old.
+        """
+        for name, old in list(self.params.items()):
+            self.params[name] = nn.Parameter(old.data[kept], requires_grad=old.requires_grad)
+        for name in self._start_values:
+            setattr(self, name, self.statistic(name)[kept])
+
+    @torch.no_grad()
     def append(
         self,
         rows: Mapping[str, Tensor],

@@ -144,6 +144,19 @@ def _mixture(record: Mapping[str, Any], checkpoint: Mapping[str, Any]) -> Model:
 
 
 def _dataset(record: Mapping[str, Any], split: str) -> FrameDataset:
+    config = dataparser_of(record)
+    outputs = config.setup().get_dataparser_outputs(split=split)
+    if not len(outputs.image_filenames):
+        raise ValueError(f"expected cameras in the {split} split of {config.data}, found none")
+    return FrameDataset(outputs)
+
+
+def dataparser_of(record: Mapping[str, Any]) -> N3VDataParserConfig:
+    """The data parser's config as a run record holds it.
+
+    Raises:
+        ValueError: the scene has another layout than `load_run` knows, or another version made the record.
+    """
     layout = record["scene"].get("layout")
     if layout not in _PARSERS:
         raise ValueError(
@@ -151,10 +164,7 @@ def _dataset(record: Mapping[str, Any], split: str) -> FrameDataset:
         )
     config = config_from_plain(_PARSERS[layout], record["datamanager"]["dataparser"])
     config.data = Path(record["scene"]["data"])
-    outputs = config.setup().get_dataparser_outputs(split=split)
-    if not len(outputs.image_filenames):
-        raise ValueError(f"expected cameras in the {split} split of {config.data}, found none")
-    return FrameDataset(outputs)
+    return config
 
 
 def config_from_plain(config: type[Config], values: Mapping[str, Any]) -> Config:

@@ -32,6 +32,7 @@ from moegs_ns.runs.record import (
     describe_source,
     describe_versions,
     plain,
+    read_run_record,
     write_run_record,
 )
 from moegs_ns.training.allocator import keep_freed_memory
@@ -244,9 +245,7 @@ class MoegsTrainer(Trainer):
         Raises:
             TrainingDivergedError: a loss or a parameter became NaN; the checkpoints before it are kept.
         """
-        datamanager = self.pipeline.datamanager
-        if hasattr(datamanager, "train_dataparser_outputs"):
-            datamanager.train_dataparser_outputs.save_dataparser_transform(self.base_dir / "dataparser_transforms.json")
+        self._save_dataparser_transform()
         self._init_viewer_state()
         self.stop_training = False
         self.step = self._start_step - 1
@@ -265,6 +264,25 @@ class MoegsTrainer(Trainer):
             self._status = "interrupted" if interrupted else f"failed: {type(error).__name__}: {error}"
             self._update_record(self.step + 1)
             raise
+
+    def _save_dataparser_transform(self) -> None:
+        datamanager = self.pipeline.datamanager
+        if hasattr(datamanager, "train_dataparser_outputs"):
+            datamanager.train_dataparser_outputs.save_dataparser_transform(self.base_dir / "dataparser_transforms.json")
+
+    def finish_untrained(self) -> None:
+        """Write the checkpoint of the step that was loaded, of a model that was changed since and is not to be trained.
+
+        Raises:
+            ValueError: nothing was loaded.
+        """
+        if self._resumed_from is None:
+            raise ValueError("expected a loaded checkpoint to write a changed model of, found a new run; train it")
+        self._save_dataparser_transform()
+        if self._random_state is not None:
+            restore_random_state(self._random_state)
+        self.step, self._status = self._start_step - 1, "finished"
+        self.save_checkpoint(self.step)
 
     def _train_and_log(self, step: int) -> None:
         with self.train_lock, TimeWriter(writer, EventName.ITER_TRAIN_TIME, step=step) as timer:
@@ -363,6 +381,21 @@ class MoegsTrainer(Trainer):
             },
         }
 
+    def note_pruning(self, facts: Mapping[str, Any]) -> None:
+        """Keep in ``run.json`` that the model was pruned: plain facts, among them the ``step`` after which."""
+        self._record.setdefault("pruned", []).append(plain(facts))
+
+    def _earlier_prunings(self) -> dict[str, Any]:
+        """What the run that is resumed says of the steps that are kept."""
+        if self._resumed_from is None:
+            return {}
+        try:
+            record = read_run_record(self._resumed_from.parent.parent)
+        except (FileNotFoundError, ValueError):  # a checkpoint that lies elsewhere; it says nothing of its past
+            return {}
+        kept = [one for one in record.get("pruned", []) if one["step"] <= self._start_step]
+        return {"pruned": kept} if kept else {}
+
     def _describe_run(self) -> dict[str, Any]:
         model = self.pipeline.model
         expert = describe_model(model).get("expert", str(self.config.method_name).removeprefix("moegs-"))
@@ -380,6 +413,7 @@ class MoegsTrainer(Trainer):
             "command": describe_command_line(),
             "working_folder": str(Path.cwd()),
             "resumed_from": plain(self._resumed_from),
+            **self._earlier_prunings(),
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
         }
 

@@ -25,7 +25,7 @@ def moegs(arguments: list[object], capfd: pytest.CaptureFixture[str]) -> tuple[i
 @pytest.mark.parametrize(
     "arguments",
     [
-        *(["--help"], ["train", "--help"], ["report", "--help"], ["render", "--help"]),
+        *(["--help"], ["train", "--help"], ["report", "--help"], ["render", "--help"], ["prune", "--help"]),
         *(["report", "motion", "--help"], ["report", "gates", "--help"]),
     ],
 )
