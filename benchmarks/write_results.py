@@ -16,6 +16,7 @@ from machine import machine_sentence
 from page_parts import label_of, temporal_mean_of, with_temporal_mean
 from pruning_section import pruning_section, read_pruning_results
 from rich.console import Console
+from skipping_section import skipping_section
 from suites import PRUNING_RESULTS, RESULTS, ROOT, SWEEP_RESULTS, Kept, StoredResult, read_suite_results
 from sweep_section import read_sweep_results, sweep_section
 
@@ -203,7 +204,8 @@ def page(results: Path) -> str:
     chosen = [_SWEEPS_HEAD, *compared] if compared else []
     pruned = [pruning_section(content) for content in read_pruning_results(results / PRUNING_RESULTS.name)]
     curves = [_PRUNING_HEAD, *pruned] if pruned else []
-    return "\n".join([_HEAD, *(sections or ["No suite has been run yet.\n"]), *chosen, *curves])
+    skipped = skipping_section(results / "expert_skipping.json")
+    return "\n".join([_HEAD, *(sections or ["No suite has been run yet.\n"]), *chosen, *curves, *skipped])
 
 
 def main(arguments: Arguments) -> None:
