@@ -187,7 +187,7 @@ def _arguments(value: Any) -> list[str]:
 def known_experts() -> list[str]:
     """Names of the experts that have a recipe. Reads file names only, so it costs no import of torch."""
     recipes = (resource_dir("configs") / "recipes").glob("*.toml")
-    return sorted(path.stem for path in recipes if path.stem != "router")
+    return sorted(path.stem for path in recipes if path.stem not in _NO_EXPERTS)
 
 
 def preset_file(preset: str) -> Path:
@@ -213,6 +213,8 @@ def _read(path: Path, kind: str) -> dict[str, Any]:
             raise ValueError(f"expected TOML in the {kind} {path}, found something else ({error})") from error
 
 
+#: Recipes of stages that follow the experts'.
+_NO_EXPERTS = ("router", "fused")
 #: What a recipe, and an expert's table in a preset, may hold.
 _TABLE_KEYS = {"steps", "cameras_per_step", "same_instant", "motion_seeds", "model", "datamanager", "optimizers"}
 
@@ -275,4 +277,4 @@ def load_recipe(expert: str, preset: str | None = None) -> Recipe:
         datamanager={**recipe.datamanager, **own.get("datamanager", {})},
         data=variation.get("data", {}),
     )
-    return varied if budget is None or expert == "router" else varied.scaled(budget)
+    return varied if budget is None or expert in _NO_EXPERTS else varied.scaled(budget)

@@ -25,7 +25,7 @@ class GaussianWeights(nn.Module):
         super().__init__()
         self.base = nn.Parameter(torch.full((count, base), float(initial)))
         self.time = nn.Parameter(torch.zeros(count, 1))
-        self.register_load_state_dict_pre_hook(_resize_to_checkpoint)
+        self.register_load_state_dict_pre_hook(resize_to_checkpoint)
 
     def __len__(self) -> int:
         return self.base.shape[0]
@@ -35,8 +35,8 @@ class GaussianWeights(nn.Module):
         return torch.cat([self.base[rows], time * self.time[rows]], dim=1)
 
 
-def _resize_to_checkpoint(module: nn.Module, state_dict: dict, prefix: str, *_: object) -> None:
-    """The number of Gaussians is the checkpoint's; resize in place so that optimizers stay wired. Tensors that are
+def resize_to_checkpoint(module: nn.Module, state_dict: dict, prefix: str, *_: object) -> None:
+    """A pre-hook of loading: the number of Gaussians is the checkpoint's; resize in place so that optimizers stay wired. Tensors that are
     missing or have other columns are left for torch to refuse."""
     for name, parameter in module.named_parameters():
         stored = state_dict.get(prefix + name)
