@@ -1,4 +1,4 @@
-"""The ``moegs`` command: ``moegs train``, ``moegs report``, ``moegs report motion``, ``moegs render``.
+"""The ``moegs`` command: ``moegs train``, ``moegs report``, ``moegs report motion``, ``moegs fuse``, ``moegs render``.
 
 Everything heavy is imported inside the commands, so that ``moegs --help`` answers at once.
 """
@@ -11,6 +11,7 @@ from typing import Annotated, NoReturn
 
 import tyro
 
+from moegs_ns.cli.fuse import Fuse
 from moegs_ns.cli.motion import ReportMotion
 from moegs_ns.cli.render import Render
 from moegs_ns.cli.report import Report
@@ -20,11 +21,12 @@ Command = (
     Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[ReportMotion, tyro.conf.subcommand("report-motion")]
+    | Annotated[Fuse, tyro.conf.subcommand("fuse")]
     | Annotated[Render, tyro.conf.subcommand("render")]
 )
 #: Special reports, as in ``moegs report motion``. A run folder of such a name is given as ./motion.
 _REPORTS = ("motion",)
-_DESCRIPTION = "Mixtures of dynamic Gaussian-splat experts: train one scene's experts and router, report, render."
+_DESCRIPTION = "Mixtures of dynamic Gaussian-splat experts: train one scene's experts and router, report, fuse, render."
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

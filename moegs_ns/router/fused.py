@@ -90,7 +90,9 @@ class FusedModel(EnsembleModel):
             return
         try:
             state = read_checkpoint(find_checkpoint(self.config.source))["pipeline"]
-        except FileNotFoundError:  # for training it was found a moment ago; for all else the checkpoint to come is enough
+        except (
+            FileNotFoundError
+        ):  # for training it was found a moment ago; for all else the checkpoint to come is enough
             return
         specs = specs_in_state(state, "_model.")
         self._take(specs, [spec.build() for spec in specs])

@@ -36,8 +36,8 @@ class GaussianWeights(nn.Module):
 
 
 def resize_to_checkpoint(module: nn.Module, state_dict: dict, prefix: str, *_: object) -> None:
-    """A pre-hook of loading: the number of Gaussians is the checkpoint's; resize in place so that optimizers stay wired. Tensors that are
-    missing or have other columns are left for torch to refuse."""
+    """Before loading: the number of Gaussians is the checkpoint's; resize in place so that optimizers stay wired.
+    Tensors that are missing or have other columns are left for torch to refuse."""
     for name, parameter in module.named_parameters():
         stored = state_dict.get(prefix + name)
         if stored is None or stored.shape[1:] != parameter.shape[1:] or stored.shape == parameter.shape:
