@@ -18,6 +18,7 @@ from moegs_ns.training.stages import Scene, Stage, plan
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 SWEEP_RESULTS = RESULTS / "sweeps"
+FUSION_RESULTS = RESULTS / "fusion"
 SCHEMA_VERSION = 1
 _DEFAULT_DATA = ROOT.parent / "shared" / "data"
 _RECORD_KEYS = ("method", "expert", "seed", "device", "source", "versions", "model", "num_parameters")
@@ -217,6 +218,7 @@ def read_results(folder: Path) -> list[Kept]:
 
 
 def read_suite_results(results: Path) -> dict[str, list[Kept]]:
-    """Everything kept of all suites, by their folders' names; sweeps are no suites."""
-    folders = [folder for folder in sorted(results.iterdir()) if folder.is_dir() and folder.name != SWEEP_RESULTS.name]
+    """Everything kept of all suites, by their folders' names; sweeps and fusions are no suites."""
+    others = {SWEEP_RESULTS.name, FUSION_RESULTS.name}
+    folders = [folder for folder in sorted(results.iterdir()) if folder.is_dir() and folder.name not in others]
     return {folder.name: kept for folder in folders if (kept := read_results(folder))}

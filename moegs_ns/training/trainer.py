@@ -328,6 +328,7 @@ class MoegsTrainer(Trainer):
                 f"{self.config.max_num_iterations} in all; raise --max-num-iterations to train on",
                 soft_wrap=True,
             )
+            writer.GLOBAL_BUFFER.setdefault("step", self.step)  # the log's last lines count on a step having been timed
         self._after_train()
 
     # -- saving ------------------------------------------------------------------------------------------------------

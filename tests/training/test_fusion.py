@@ -1,7 +1,9 @@
 """From a router run to a fused run through nerfstudio's commands, its fine-tuning, and what is refused."""
 
 import copy
+import importlib
 import io
+import json
 import re
 import shutil
 from collections.abc import Sequence
@@ -17,6 +19,7 @@ from moegs_ns.runs.checkpoint_files import list_checkpoints
 from moegs_ns.runs.record import read_run_record
 from moegs_ns.training.fusion import FusionPlan, make_finetuned, make_fused, plan_fusion
 from moegs_ns.training.load_run import load_run
+from moegs_ns.training.stages import Scene, Stage
 from tests.training.inprocess import evaluate, start_training, train
 from tests.training.test_trainer import assert_equal_state, load
 
@@ -192,3 +195,33 @@ def test_the_command_prints_mixture_and_fused_side_by_side(
     assert any(row[:1] == ["mixture"] for row in rows)
     assert {"(side)", "(side-opacity)"} <= {row[1] for row in rows if row[:1] == ["fused"]}
     assert (tmp_path / "mixed" / "moegs-fused" / "side-opacity" / "config.yml").is_file()
+
+
+def test_the_benchmark_keeps_the_comparison_and_writes_its_section(
+    fusion: tuple[FusionPlan, InProcess], mixture: Path, project_root: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.syspath_prepend(str(project_root / "benchmarks"))
+    script, section, suites = (importlib.import_module(name) for name in ("fusion", "fusion_section", "suites"))
+    done = Stage("moegs-router", mixture, 6, (), Scene(project_root / "examples" / "mixed"))
+    monkeypatch.setattr(script, "mixtures_of", lambda *arguments: [done])
+    arguments = script.Arguments(
+        "mixed_demo", finetune_steps=6, frame_stride=2, results=tmp_path / "fusion", device="cpu"
+    )
+    processes = InProcess()
+    script.main(arguments, processes)
+    (file,) = (tmp_path / "fusion").glob("*.json")
+    kept = json.loads(file.read_text())
+    assert list(kept["rows"]) == ["mixture", "fused", "fused, opacity fine-tuned", "fused, all fine-tuned"]
+    assert str(project_root) not in file.read_text()
+    table = section.fusion_table(section.read_fusion_results(tmp_path / "fusion"))
+    scores = {name: row["scores"]["psnr"] for name, row in kept["rows"].items()}
+    for cells in table.rows:
+        assert cells[1] == f"{scores[cells[0]]:.2f}" and "n/a" not in cells
+        lead = scores[cells[0]] - scores["mixture"]
+        assert cells[2] == ("-" if cells[0] == "mixture" else f"{lead:+.2f}")
+    assert suites.read_suite_results(tmp_path) == {}
+    text = importlib.import_module("write_results").page(tmp_path)
+    assert "## Fused mixtures" in text and "Again: `python benchmarks/fusion.py mixed_demo`." in text
+    before = len(processes.commands)
+    script.main(arguments, processes)
+    assert len(processes.commands) == before
