@@ -35,6 +35,8 @@ class Fuse:
     """Also train the fused set for so many steps, as a run of its own."""
     finetune: Literal["opacity", "all"] = "opacity"
     """What that changes: the Gaussians' shares of opacity, or also positions, shapes, opacities and colours."""
+    share_maps: bool = False
+    """Let the runs also render each expert's part of what is seen; nearly doubles the time of a render."""
     device: str | None = None
     """CUDA device number, or cpu. Default: the first CUDA device, where there is one."""
 
@@ -60,6 +62,7 @@ class Fuse:
             (self.finetune,),
             self.frame_stride,
             self.camera_stride,
+            self.share_maps,
         )
         processes = Processes()
         try:

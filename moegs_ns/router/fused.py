@@ -44,8 +44,8 @@ class FusedModelConfig(EnsembleModelConfig):
     of the experts' Gaussians. Motion, deformation fields and networks stay frozen."""
     ssim_weight: float = 0.2
     """Share of (1 - SSIM) in the photometric loss; the rest is L1."""
-    share_maps: bool = True
-    """Also render each expert's part of what is seen, as share_<name>."""
+    share_maps: bool = False
+    """Also render each expert's part of what is seen, as share_<name>; nearly doubles the time of a render."""
     source: Path | None = None
     """Run whose checkpoint says which experts there are; --load-dir sets it. Not needed to evaluate or view a run."""
 

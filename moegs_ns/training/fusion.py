@@ -85,6 +85,7 @@ def plan_fusion(
     finetune: Sequence[Finetune] = ("opacity",),
     frame_stride: int = 1,
     camera_stride: int = 1,
+    share_maps: bool = False,
 ) -> FusionPlan:
     """Which runs there will be.
 
@@ -95,6 +96,7 @@ def plan_fusion(
         finetune_steps: 0 for no fine-tuning.
         finetune: what it changes, a run each.
         frame_stride, camera_stride: see `FusionPlan`.
+        share_maps: whether the runs render each expert's share.
 
     Raises:
         FileNotFoundError: no run, or none of its checkpoints.
@@ -114,15 +116,15 @@ def plan_fusion(
         raise ValueError(f"expected 0 or more steps of fine-tuning, found {finetune_steps}")
     find_checkpoint(run)
     scene = _scene(record, run.parents[2] if output_dir is None else output_dir)
-    name = name or run.name
+    name, options = name or run.name, _options(record, share_maps)
     return FusionPlan(
         source=run,
         record=record,
         frame_stride=frame_stride,
         camera_stride=camera_stride,
-        fused=_stage(scene, record, name, STEPS_OF_FUSION),
+        fused=_stage(scene, name, STEPS_OF_FUSION, options),
         finetuned={
-            what: _stage(scene, record, f"{name}-{what}", STEPS_OF_FUSION + finetune_steps, what)
+            what: _stage(scene, f"{name}-{what}", STEPS_OF_FUSION + finetune_steps, options, what)
             for what in (finetune if finetune_steps else ())
         },
     )
@@ -265,8 +267,9 @@ def _scene(record: dict[str, Any], output_dir: Path) -> Scene:
     return Scene(Path(record["scene"]["data"]), parser, tuple(options), output_dir)
 
 
-def _stage(scene: Scene, record: dict[str, Any], name: str, steps: int, finetune: Finetune = "opacity") -> Stage:
-    options = ["--max-num-iterations", str(steps)]
+def _options(record: dict[str, Any], share_maps: bool) -> list[str]:
+    """What fused runs take over from the router's."""
+    options: list[str] = []
     if record.get("seed") is not None:
         options += ["--machine.seed", str(record["seed"])]
     if (sampling := record["datamanager"].get("sampling_seed")) is not None:
@@ -275,9 +278,13 @@ def _stage(scene: Scene, record: dict[str, Any], name: str, steps: int, finetune
     for key in _SHARED_OPTIONS:
         if key in config:
             options += [f"--pipeline.model.{key.replace('_', '-')}", str(config[key])]
-    options += ["--pipeline.model.finetune", finetune]
+    return [*options, *(["--pipeline.model.share-maps", "True"] if share_maps else [])]
+
+
+def _stage(scene: Scene, name: str, steps: int, options: Sequence[str], finetune: Finetune = "opacity") -> Stage:
+    own = ("--max-num-iterations", str(steps), "--pipeline.model.finetune", finetune)
     run = scene.output_dir / scene.name / METHOD / name
-    return Stage(METHOD, run, steps, tuple(options), scene)
+    return Stage(METHOD, run, steps, (*own, *options), scene)
 
 
 def command_lines(plan: FusionPlan) -> list[str]:

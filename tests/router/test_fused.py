@@ -80,12 +80,12 @@ def test_opacities_are_scaled_and_nothing_else(runs: list[Path]) -> None:
 
 
 def test_outputs(runs: list[Path]) -> None:
-    outputs = render(with_shares(make_fused(runs)))
+    outputs = render(with_shares(make_fused(runs, share_maps=True)))
     shapes = {name: tuple(image.shape) for name, image in outputs.items()}
     single = ("accumulation", "depth", "share_stg", "share_4dgaussians")
     assert shapes == {"rgb": (HEIGHT, WIDTH, 3), **dict.fromkeys(single, (HEIGHT, WIDTH, 1))}
     torch.testing.assert_close(outputs["share_stg"] + outputs["share_4dgaussians"], torch.ones(HEIGHT, WIDTH, 1))
-    without = render(with_shares(make_fused(runs, share_maps=False)))
+    without = render(with_shares(make_fused(runs)))
     assert set(without) == {"rgb", "accumulation", "depth"}
     torch.testing.assert_close(without["rgb"], outputs["rgb"], atol=1e-6, rtol=0)
 
