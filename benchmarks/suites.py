@@ -19,8 +19,9 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 SWEEP_RESULTS = RESULTS / "sweeps"
 PRUNING_RESULTS = RESULTS / "pruning"
+FUSION_RESULTS = RESULTS / "fusion"
 #: Folders of results that are not of suites.
-_NO_SUITES = {SWEEP_RESULTS.name, PRUNING_RESULTS.name}
+_NO_SUITES = {SWEEP_RESULTS.name, PRUNING_RESULTS.name, FUSION_RESULTS.name}
 SCHEMA_VERSION = 1
 _DEFAULT_DATA = ROOT.parent / "shared" / "data"
 _RECORD_KEYS = ("method", "expert", "seed", "device", "source", "versions", "model", "num_parameters")
@@ -225,6 +226,6 @@ def read_results(folder: Path) -> list[Kept]:
 
 
 def read_suite_results(results: Path) -> dict[str, list[Kept]]:
-    """Everything kept of all suites, by their folders' names; sweeps and pruning curves are no suites."""
+    """Everything kept of all suites, by their folders' names; sweeps, pruning curves and fusions are no suites."""
     folders = [folder for folder in sorted(results.iterdir()) if folder.is_dir() and folder.name not in _NO_SUITES]
     return {folder.name: kept for folder in folders if (kept := read_results(folder))}

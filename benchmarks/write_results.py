@@ -1,5 +1,5 @@
-"""Write docs/results.md and docs/experts.md from what benchmarks/run_suite.py, equal_budget.py and run_sweep.py kept;
-no number in these pages is typed by hand.
+"""Write docs/results.md and docs/experts.md from what benchmarks/run_suite.py, equal_budget.py, fusion.py and
+run_sweep.py kept; no number in these pages is typed by hand.
 
     python benchmarks/write_results.py
 """
@@ -12,12 +12,22 @@ from typing import Any
 
 import experts_page
 import tyro
+from fusion_section import fusion_section, read_fusion_results
 from machine import machine_sentence
 from page_parts import label_of, temporal_mean_of, with_temporal_mean
 from pruning_section import pruning_section, read_pruning_results
 from rich.console import Console
 from skipping_section import skipping_section
-from suites import PRUNING_RESULTS, RESULTS, ROOT, SWEEP_RESULTS, Kept, StoredResult, read_suite_results
+from suites import (
+    FUSION_RESULTS,
+    PRUNING_RESULTS,
+    RESULTS,
+    ROOT,
+    SWEEP_RESULTS,
+    Kept,
+    StoredResult,
+    read_suite_results,
+)
 from sweep_section import read_sweep_results, sweep_section
 
 from moegs_ns.cli.objects import row_labels
@@ -54,7 +64,7 @@ class Arguments:
     """Write docs/results.md and docs/experts.md."""
 
     results: Path = RESULTS
-    """Folder with one folder of JSON files per suite, and one of sweeps."""
+    """Folder with one folder of JSON files per suite, and one each of fusions and sweeps."""
     output: Path = PAGE
     """Page of the results; that of the experts, experts.md, is written beside it."""
 
@@ -200,12 +210,15 @@ def page(results: Path) -> str:
     """The whole page."""
     sweeps = results / SWEEP_RESULTS.name
     sections = [suite_section(kept) for kept in read_suite_results(results).values()]
+    fused = read_fusion_results(results / FUSION_RESULTS.name)
     compared = [sweep_section(content) for content in read_sweep_results(sweeps)]
     chosen = [_SWEEPS_HEAD, *compared] if compared else []
     pruned = [pruning_section(content) for content in read_pruning_results(results / PRUNING_RESULTS.name)]
     curves = [_PRUNING_HEAD, *pruned] if pruned else []
+    fusions = [fusion_section(fused)] if fused else []
     skipped = skipping_section(results / "expert_skipping.json")
-    return "\n".join([_HEAD, *(sections or ["No suite has been run yet.\n"]), *chosen, *curves, *skipped])
+    sections = sections or ["No suite has been run yet.\n"]
+    return "\n".join([_HEAD, *sections, *curves, *fusions, *chosen, *skipped])
 
 
 def main(arguments: Arguments) -> None:

@@ -8,6 +8,7 @@ from nerfstudio.plugins.types import MethodSpecification
 from moegs_ns import compat
 from moegs_ns.experts.recipes import Recipe, load_recipe
 from moegs_ns.experts.registry import EXPERTS
+from moegs_ns.router.fused import FusedModelConfig
 from moegs_ns.router.mixture import MixtureModelConfig
 from moegs_ns.scene.datamanager import DynamicDataManagerConfig
 from moegs_ns.training.optimizers import AdamConfig, RAdamConfig
@@ -71,8 +72,16 @@ def router_method() -> MethodSpecification:
     return _method("router", recipe, model, RAdamConfig, "MoE-GS: a volume-aware pixel router over frozen experts")
 
 
+def fused_method() -> MethodSpecification:
+    """The method ``moegs-fused`` that trains on what ``moegs fuse`` wrote."""
+    recipe = load_recipe("fused")
+    model = FusedModelConfig(**recipe.model)
+    return _method("fused", recipe, model, AdamConfig, "MoE-GS App. D: a mixture's Gaussians as one set (moegs fuse)")
+
+
 moegs_stg = expert_method("stg")
 moegs_4dgaussians = expert_method("4dgaussians")
 moegs_ed3dgs = expert_method("ed3dgs")
 moegs_ex4dgs = expert_method("ex4dgs")
 moegs_router = router_method()
+moegs_fused = fused_method()

@@ -1,4 +1,4 @@
-"""The ``moegs`` command: ``moegs train``, ``moegs report``, its special reports, ``moegs render``, ``moegs prune``.
+"""The ``moegs`` command: ``moegs train``, ``moegs report``, its special reports, ``moegs render``, ``prune``, ``fuse``.
 
 Everything heavy is imported inside the commands, so that ``moegs --help`` answers at once.
 """
@@ -11,6 +11,7 @@ from typing import Annotated, NoReturn
 
 import tyro
 
+from moegs_ns.cli.fuse import Fuse
 from moegs_ns.cli.gates import ReportGates
 from moegs_ns.cli.geometry import ReportGeometry
 from moegs_ns.cli.motion import ReportMotion
@@ -27,13 +28,14 @@ Command = (
     | Annotated[ReportGeometry, tyro.conf.subcommand("report-geometry")]
     | Annotated[ReportGates, tyro.conf.subcommand("report-gates")]
     | Annotated[ReportRouters, tyro.conf.subcommand("report-routers")]
+    | Annotated[Fuse, tyro.conf.subcommand("fuse")]
     | Annotated[Render, tyro.conf.subcommand("render")]
     | Annotated[Prune, tyro.conf.subcommand("prune")]
 )
 #: Special reports, as in ``moegs report motion``. A run folder of such a name is given as ./motion.
 _REPORTS = ("motion", "geometry", "gates", "routers")
 _DESCRIPTION = (
-    "Mixtures of dynamic Gaussian-splat experts: train one scene's experts and router, report, render, prune."
+    "Mixtures of dynamic Gaussian-splat experts: train one scene's experts and router, report, render, prune, fuse."
 )
 
 

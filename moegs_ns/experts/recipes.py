@@ -188,7 +188,7 @@ def _arguments(value: Any) -> list[str]:
 def known_experts() -> list[str]:
     """Names of the experts that have a recipe. Reads file names only, so it costs no import of torch."""
     recipes = (resource_dir("configs") / "recipes").glob("*.toml")
-    return sorted(path.stem for path in recipes if path.stem != "router")
+    return sorted(path.stem for path in recipes if path.stem not in _NO_EXPERTS)
 
 
 def preset_file(preset: str) -> Path:
@@ -214,6 +214,8 @@ def _read(path: Path, kind: str) -> dict[str, Any]:
             raise ValueError(f"expected TOML in the {kind} {path}, found something else ({error})") from error
 
 
+#: Recipes of stages that follow the experts'.
+_NO_EXPERTS = ("router", "fused")
 #: Numbers that a recipe, and an expert's table in a preset, hold themselves; all others are in `_TABLES` below it.
 TABLE_NUMBERS = ("steps", "cameras_per_step", "same_instant", "motion_seeds")
 _TABLES = ("model", "datamanager", "optimizers")
@@ -298,7 +300,7 @@ def _varied(recipe: Recipe, expert: str, preset: str) -> Recipe:
         datamanager={**recipe.datamanager, **own.get("datamanager", {})},
         data={**recipe.data, **check_table(variation.get("data", {}), "data", file)},
     )
-    return varied if budget is None or expert == "router" else varied.scaled(budget)
+    return varied if budget is None or expert in _NO_EXPERTS else varied.scaled(budget)
 
 
 def _check_own(own: dict[str, Any], expert: str, recipe: Recipe, file: Path) -> None:

@@ -126,9 +126,14 @@ class Instant:
 
 
 class EnsembleModel(Model):
-    """K frozen experts. What is learnt beside them is made by `make_learnt`."""
+    """K frozen experts. What is learnt beside them is made by `make_learnt`.
+
+    Attributes:
+        experts_learn: whether gradients reach experts' parameters; not so as a rule.
+    """
 
     config: EnsembleModelConfig
+    experts_learn: bool = False
 
     def __init__(self, *args: Any, seed_points: object = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -260,22 +265,38 @@ class EnsembleModel(Model):
             return expert.background_color()
         return torch.full((3,), float(self.config.background == "white"), device=expert.device)
 
+    def common_background(self, experts: Sequence[ExpertModel]) -> Tensor:
+        """``[3]`` the one colour behind the Gaussians of all experts, of which there is at least one.
+
+        Raises:
+            ValueError: there are several colours.
+        """
+        colours = [self.background_color(expert) for expert in experts]
+        if any(not torch.equal(colour, colours[0]) for colour in colours):
+            raise ValueError(
+                "experts with different backgrounds cannot be rendered as one set; choose one with "
+                "--pipeline.model.background black (or white)"
+            )
+        return colours[0]
+
     def expert_splats(self, time: float) -> list[Splats]:
-        """The Gaussians of every expert at ``time`` in [0,1], in order, without gradients."""
-        if self.training:
+        """The Gaussians of every expert at ``time`` in [0,1], in order; without gradients unless experts learn."""
+        if self.training and not self.experts_learn:
             return self._cache.get(time, self._splats_at)
         return self._splats_at(time)
 
-    @torch.no_grad()
     def _splats_at(self, time: float) -> list[Splats]:
-        return [expert.splats_at(time) for expert in self.expert_models]
+        with self._gradients_of_experts():
+            return [expert.splats_at(time) for expert in self.expert_models]
+
+    def _gradients_of_experts(self) -> torch.set_grad_enabled:
+        return torch.set_grad_enabled(self.experts_learn and torch.is_grad_enabled())
 
     def rendering_at(self, time: float) -> tuple[list[ExpertModel], list[slice]]:
         """Who renders for each expert at ``time`` (itself, or a clip of it), and the rows of its Gaussians."""
         parts = [expert.part_at(time) for expert in self.expert_models]
         return [part for part, _ in parts], [rows for _, rows in parts]
 
-    @torch.no_grad()
     def instant(self, camera: Cameras) -> Instant:
         """All experts' Gaussians and their channels as ``camera`` (of size 1) is to see them.
 
@@ -285,22 +306,23 @@ class EnsembleModel(Model):
         self.require_experts()
         if camera.shape[0] != 1:
             raise ValueError(f"expected one camera at a time, found {camera.shape[0]}")
-        viewmat = viewmat_from_camera_to_world(camera.camera_to_worlds[0].to(self.device))
-        time = camera_time(camera, self.config.default_time)
-        (experts, rows), parts = self.rendering_at(time), self.expert_splats(time)
-        splats, expert_ids = concatenate(parts)
-        return Instant(
-            time=time,
-            experts=experts,
-            rows=rows,
-            splats=splats,
-            expert_ids=expert_ids,
-            channels=side_by_side([e.channels(own, viewmat) for e, own in zip(experts, parts, strict=True)]),
-            viewmat=viewmat,
-            intrinsics=camera.get_intrinsics_matrices()[0].to(self.device),
-            width=int(camera.width.item()),
-            height=int(camera.height.item()),
-        )
+        with self._gradients_of_experts():
+            viewmat = viewmat_from_camera_to_world(camera.camera_to_worlds[0].to(self.device))
+            time = camera_time(camera, self.config.default_time)
+            (experts, rows), parts = self.rendering_at(time), self.expert_splats(time)
+            splats, expert_ids = concatenate(parts)
+            return Instant(
+                time=time,
+                experts=experts,
+                rows=rows,
+                splats=splats,
+                expert_ids=expert_ids,
+                channels=side_by_side([e.channels(own, viewmat) for e, own in zip(experts, parts, strict=True)]),
+                viewmat=viewmat,
+                intrinsics=camera.get_intrinsics_matrices()[0].to(self.device),
+                width=int(camera.width.item()),
+                height=int(camera.height.item()),
+            )
 
     @torch.no_grad()
     def channel_backgrounds(self, instant: Instant) -> Tensor:
@@ -321,13 +343,24 @@ def side_by_side(channels: Sequence[Tensor]) -> Tensor:
     return torch.cat([F.pad(rows, (0, widest - rows.shape[1])) for rows in channels])
 
 
+def specs_in_state(state: Mapping[str, Any], prefix: str = "") -> list[ExpertSpec]:
+    """The experts a model's state describes; keys begin with ``prefix``.
+
+    Raises:
+        ValueError: it describes none.
+    """
+    described = state.get(f"{prefix}_extra_state")
+    if described is None:
+        raise ValueError(
+            "the checkpoint does not describe its experts: it was not written by moegs-router or moegs-fused"
+        )
+    return [ExpertSpec(**spec) for spec in json.loads(described)]
+
+
 def _build_from_checkpoint(module: nn.Module, state_dict: dict, prefix: str, *_: object) -> None:
     """Build the experts a checkpoint describes before its tensors are loaded into them."""
     assert isinstance(module, EnsembleModel)
-    described = state_dict.get(f"{prefix}_extra_state")
-    if described is None:
-        raise ValueError("the checkpoint does not describe its experts: it was not written by moegs-router")
-    specs = [ExpertSpec(**spec) for spec in json.loads(described)]
+    specs = specs_in_state(state_dict, prefix)
     if module._places not in (0, len(specs)):
         raise ValueError(
             f"expected a checkpoint of {module._places} experts, found one of {len(specs)}: use the --experts it was "

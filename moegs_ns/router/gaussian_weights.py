@@ -28,7 +28,7 @@ class GaussianWeights(nn.Module):
         super().__init__()
         self.base = nn.Parameter(torch.full((count, base), float(initial)))
         self.time = nn.Parameter(torch.zeros(count, 1))
-        self.register_load_state_dict_pre_hook(_resize_to_checkpoint)
+        self.register_load_state_dict_pre_hook(resize_to_checkpoint)
 
     def __len__(self) -> int:
         return self.base.shape[0]
@@ -63,9 +63,9 @@ def _replace(optimizer: Optimizer, old: nn.Parameter, new: nn.Parameter, kept: T
         }
 
 
-def _resize_to_checkpoint(module: nn.Module, state_dict: dict, prefix: str, *_: object) -> None:
-    """The number of Gaussians is the checkpoint's; resize in place so that optimizers stay wired. Tensors that are
-    missing or have other columns are left for torch to refuse."""
+def resize_to_checkpoint(module: nn.Module, state_dict: dict, prefix: str, *_: object) -> None:
+    """Before loading: the number of Gaussians is the checkpoint's; resize in place so that optimizers stay wired.
+    Tensors that are missing or have other columns are left for torch to refuse."""
     for name, parameter in module.named_parameters():
         stored = state_dict.get(prefix + name)
         if stored is None or stored.shape[1:] != parameter.shape[1:] or stored.shape == parameter.shape:

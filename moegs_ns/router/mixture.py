@@ -77,21 +77,8 @@ class MixtureModel(EnsembleModel):
         """
         if self.config.router == "volume":
             require_colours([*experts], self.expert_names, "the volume router")
-            self.common_background(experts)
-
-    def common_background(self, experts: Sequence[ExpertModel]) -> Tensor:
-        """``[3]`` the one colour behind the Gaussians of all experts.
-
-        Raises:
-            ValueError: there are several.
-        """
-        colours = [self.background_color(expert) for expert in experts]
-        if any(not torch.equal(colour, colours[0]) for colour in colours):
-            raise ValueError(
-                "experts with different backgrounds cannot be rendered as one set; choose one with "
-                "--pipeline.model.background black (or white)"
-            )
-        return colours[0]
+            if experts:  # none yet: a checkpoint brings them
+                self.common_background(experts)
 
     def get_param_groups(self) -> dict[str, list[Parameter]]:
         """Router parameters only."""

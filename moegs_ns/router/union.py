@@ -51,6 +51,7 @@ def render_union(
     background: Tensor,
     gains: Tensor | None = None,
     details: bool = True,
+    shares: bool = True,
 ) -> UnionPicture:
     """All experts' Gaussians as one set.
 
@@ -59,7 +60,8 @@ def render_union(
         factors: ``[N]`` in [0,1] on opacities; gradients reach them. None leaves opacities as they are.
         background: ``[3]``.
         gains: ``[K,3]`` on each expert's colours.
-        details: also depth and shares.
+        details: also depth, and shares where these are wanted.
+        shares: whether they are.
     """
     splats, colours = instant.splats, instant.channels
     if factors is not None:
@@ -69,14 +71,15 @@ def render_union(
         colours = colours * gains[ids]
     experts = len(instant.experts)
     channels, behind = colours, background
-    if details:
+    if details and shares:
         channels = torch.cat([colours, F.one_hot(ids, experts).to(colours)], dim=1)
         behind = F.pad(background, (0, experts))
     result = instant.rasterize(splats, channels=channels, background=behind, depth=details, together=True)
     image, alpha = result.images[0], result.alphas[0]
-    if not details:
-        return UnionPicture(image, alpha, None, None)
-    shares = image[..., 3:].permute(2, 0, 1)
-    cover = shares.sum(dim=0)
-    shares = torch.where(cover > _MIN_COVER, shares / cover.clamp_min(_MIN_COVER), 1.0 / experts)
-    return UnionPicture(image[..., :3], alpha, None if result.depths is None else result.depths[0], shares)
+    depth = None if result.depths is None else result.depths[0]
+    if not (details and shares):
+        return UnionPicture(image, alpha, depth, None)
+    parts = image[..., 3:].permute(2, 0, 1)
+    cover = parts.sum(dim=0)
+    parts = torch.where(cover > _MIN_COVER, parts / cover.clamp_min(_MIN_COVER), 1.0 / experts)
+    return UnionPicture(image[..., :3], alpha, depth, parts)

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from moegs_ns import compat
 from moegs_ns.router.experts import read_expert
+from moegs_ns.router.fused import FusedModelConfig
 from moegs_ns.router.mixture import MixtureModelConfig
 from moegs_ns.runs.checkpoint_files import find_checkpoint
 from moegs_ns.runs.checkpoints import read_checkpoint
@@ -29,11 +30,16 @@ from moegs_ns.scene.dataset import FrameDataset
 
 Config = TypeVar("Config")
 _PARSERS = {"n3v": N3VDataParserConfig}
+#: Models that hold experts, by what their records call them, with the options that say where those once were.
+_ENSEMBLES: dict[str, tuple[type[Any], dict[str, Any]]] = {
+    "router": (MixtureModelConfig, {"experts": ()}),
+    "fused": (FusedModelConfig, {"experts": (), "source": None}),
+}
 
 
 @dataclass(frozen=True)
 class View:
-    """One held-out image.
+    """One image.
 
     Attributes:
         camera_name: of the camera.
@@ -111,7 +117,7 @@ def load_run(run: Path, split: str = "test", device: str | None = None) -> Loade
 
     Args:
         run: run folder.
-        split: ``test`` or ``val``.
+        split: ``test``, ``val`` or ``train``.
         device: torch device; CUDA where there is one by default.
 
     Raises:
@@ -122,7 +128,7 @@ def load_run(run: Path, split: str = "test", device: str | None = None) -> Loade
     record = read_run_record(run)
     checkpoint = read_checkpoint(find_checkpoint(run))
     dataset = _dataset(record, split)
-    model = _mixture(record, checkpoint) if record["expert"]["name"] == "router" else _expert(run)
+    model = _ensemble(record, checkpoint) if record["expert"]["name"] in _ENSEMBLES else _expert(run)
     model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
     return LoadedRun(run, record, int(checkpoint["step"]), model, dataset)
 
@@ -134,9 +140,10 @@ def _expert(run: Path) -> Model:
     return expert
 
 
-def _mixture(record: Mapping[str, Any], checkpoint: Mapping[str, Any]) -> Model:
+def _ensemble(record: Mapping[str, Any], checkpoint: Mapping[str, Any]) -> Model:
     # The checkpoint holds the experts; their runs are not looked for.
-    config = config_from_plain(MixtureModelConfig, {**record["expert"]["config"], "experts": ()})
+    kind, nowhere = _ENSEMBLES[record["expert"]["name"]]
+    config = config_from_plain(kind, {**record["expert"]["config"], **nowhere})
     model = config.setup(scene_box=SceneBox(torch.tensor([[-1.0] * 3, [1.0] * 3])), num_train_data=1, metadata={})
     state = checkpoint["pipeline"]
     model.load_state_dict({key.removeprefix("_model."): state[key] for key in state if key.startswith("_model.")})

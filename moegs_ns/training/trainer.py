@@ -210,10 +210,14 @@ class MoegsTrainer(Trainer):
         if path is None:
             return
         state = checkpoints.read_checkpoint(path)
-        self._check_groups(path, state)
+        # What was made without training (a fused model) has no moments to go on with: any options may train it.
+        trained = any(one["state"] for one in state["optimizers"].values())
+        if trained:
+            self._check_groups(path, state)
         self.pipeline.load_pipeline(state["pipeline"], state["step"])
-        self.optimizers.load_optimizers(state["optimizers"])
-        if self.config.load_scheduler:
+        if trained:
+            self.optimizers.load_optimizers(state["optimizers"])
+        if trained and self.config.load_scheduler:
             self.optimizers.load_schedulers(state.get("schedulers", {}))
         self.grad_scaler.load_state_dict(state.get("scalers", {}))
         self._start_step = int(state["step"]) + 1
@@ -342,6 +346,7 @@ class MoegsTrainer(Trainer):
                 f"{self.config.max_num_iterations} in all; raise --max-num-iterations to train on",
                 soft_wrap=True,
             )
+            writer.GLOBAL_BUFFER.setdefault("step", self.step)  # the log's last lines count on a step having been timed
         self._after_train()
 
     # -- saving ------------------------------------------------------------------------------------------------------

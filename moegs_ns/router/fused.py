@@ -1,0 +1,233 @@
+"""The fused model: the Gaussians of all experts as one set, opacities scaled by responsibilities (MoE-GS App. D.2).
+
+Every Gaussian keeps its expert's motion and projection, so the set is as dynamic as the experts are. The paper fuses
+without training; fine-tuning is ours.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.data.scene_box import SceneBox
+from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
+from torch import Tensor
+from torch.nn import Parameter
+
+from moegs_ns.experts.base import ExpertModel
+from moegs_ns.experts.views import ground_truth_image, image_psnr
+from moegs_ns.losses import photometric_loss
+from moegs_ns.router.ensemble import EnsembleModel, EnsembleModelConfig, specs_in_state
+from moegs_ns.router.experts import ExpertSpec, training_gains
+from moegs_ns.router.mixture import MixtureModel
+from moegs_ns.router.shares import GaussianShares
+from moegs_ns.router.union import render_union, require_colours
+from moegs_ns.runs.checkpoint_files import find_checkpoint
+from moegs_ns.runs.checkpoints import read_checkpoint
+from moegs_ns.runs.record import read_run_record
+from moegs_ns.splats.gaussian_set import GaussianSet
+
+#: Tensors of Gaussians that ``finetune all`` trains, each an optimizer group: where a Gaussian is, its shape, its
+#: opacity and its colour. How it moves, and networks that say so, stay as they are.
+FINETUNED_TENSORS = ("means", "scales", "quats", "opacities", "sh_base", "sh_rest", "features")
+
+
+@dataclass
+class FusedModelConfig(EnsembleModelConfig):
+    """Options of a fused model. What it is made of comes with the run that ``moegs fuse`` writes."""
+
+    _target: type = field(default_factory=lambda: FusedModel)
+    finetune: Literal["opacity", "all"] = "opacity"
+    """What training changes: only the Gaussians' shares of opacity; or also positions, shapes, opacities and colours
+    of the experts' Gaussians. Motion, deformation fields and networks stay frozen."""
+    ssim_weight: float = 0.2
+    """Share of (1 - SSIM) in the photometric loss; the rest is L1."""
+    share_maps: bool = False
+    """Also render each expert's part of what is seen, as share_<name>; nearly doubles the time of a render."""
+    source: Path | None = None
+    """Run whose checkpoint says which experts there are; --load-dir sets it. Not needed to evaluate or view a run."""
+
+    def prepare_start(self, data: Mapping[str, Any]) -> None:
+        """The trainer calls this before a new run without a checkpoint, which cannot be.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(
+            "expected a fused run to start from, found none; write one with `moegs fuse ROUTER_RUN` and name it with "
+            "--load-dir"
+        )
+
+    def prepare_resume(self, run: Path) -> None:
+        """The trainer calls this before it builds the model to resume ``run``.
+
+        Raises:
+            FileNotFoundError: no run.
+            ValueError: not a fused one.
+        """
+        record = read_run_record(run)
+        if record["expert"]["name"] != "fused":
+            raise ValueError(
+                f"expected a fused run to train on, found a run of '{record['method']}' at {run}; write one with "
+                f"`moegs fuse ROUTER_RUN`"
+            )
+        self.source = run
+
+
+class FusedModel(EnsembleModel):
+    """All experts' Gaussians as ONE set with one transmittance; an ordinary single model to everyone else."""
+
+    config: FusedModelConfig
+    shares: GaussianShares
+
+    def populate_modules(self) -> None:
+        """Build the experts, with placeholders for Gaussians, where the run to resume says which they are: what
+        optimizers hold before a checkpoint is loaded must be what is trained afterwards."""
+        super().populate_modules()
+        if self.config.source is None or self.specs:
+            return
+        try:
+            state = read_checkpoint(find_checkpoint(self.config.source))["pipeline"]
+        except (
+            FileNotFoundError
+        ):  # for training it was found a moment ago; for all else the checkpoint to come is enough
+            return
+        specs = specs_in_state(state, "_model.")
+        self._take(specs, [spec.build() for spec in specs])
+        self._make_learnt([1] * len(specs))
+
+    def make_learnt(self, counts: Sequence[int]) -> None:
+        """Shares of 1: the union of the experts."""
+        self.shares = GaussianShares(counts)
+
+    def check_experts(self, experts: Sequence[ExpertModel]) -> None:
+        """Refuse what has no colours of its own, or no common background.
+
+        Raises:
+            ValueError: such experts.
+        """
+        require_colours([*experts], self.expert_names, "a fused model")
+        if experts:  # none yet: a checkpoint brings them
+            self.common_background(experts)
+
+    @property
+    def experts_learn(self) -> bool:  # type: ignore[override]
+        """Whether training changes the experts' Gaussians."""
+        return self.config.finetune == "all"
+
+    def _take(self, specs: list[ExpertSpec], experts: list[ExpertModel]) -> None:
+        super()._take(specs, experts)
+        if self.experts_learn:
+            for parameters in self._gaussian_tensors().values():
+                for parameter in parameters:
+                    parameter.requires_grad_(True)
+
+    def _gaussian_tensors(self) -> dict[str, list[Parameter]]:
+        """By name, those of every expert, of each of its clips and of each kind of its Gaussians."""
+        groups: dict[str, list[Parameter]] = {}
+        for module in self.experts.modules():
+            if isinstance(module, GaussianSet):
+                for name in FINETUNED_TENSORS:
+                    if name in module.params:
+                        groups.setdefault(name, []).append(module.params[name])
+        return groups
+
+    def get_param_groups(self) -> dict[str, list[Parameter]]:
+        """Group ``shares``, and those of the Gaussians' tensors if they learn."""
+        self.require_experts()
+        groups = {"shares": [*self.shares.values]}
+        return {**groups, **self._gaussian_tensors()} if self.experts_learn else groups
+
+    def learning_rate_scales(self) -> dict[str, float]:
+        """Positions learn in proportion to the size of the camera rig."""
+        return {"means": self.expert_models[0].camera_extent} if self.specs else {}
+
+    def get_training_callbacks(
+        self, training_callback_attributes: TrainingCallbackAttributes
+    ) -> list[TrainingCallback]:
+        """Keep shares in [0,1] after every step."""
+        after = TrainingCallbackLocation.AFTER_TRAIN_ITERATION
+        return [
+            *super().get_training_callbacks(training_callback_attributes),
+            TrainingCallback([after], lambda step: self.shares.stay_in_range()),
+        ]
+
+    def describe(self) -> dict[str, Any]:
+        """Plain facts for run records and evaluation files; ``fused`` says what the shares came from."""
+        facts = super().describe()
+        # Under another name: "experts" tells reports of a mixture with pictures of its experts.
+        return {"expert": "fused", "fused_experts": facts.pop("experts"), **facts, "fused": self.shares.facts}
+
+    # -- rendering -------------------------------------------------------------------------------------------------
+
+    def get_outputs(self, camera: Cameras) -> dict[str, Tensor]:
+        """Render one camera.
+
+        Args:
+            camera: ``Cameras`` of size 1.
+
+        Returns:
+            ``rgb [H,W,3]``; outside training, where values are also clamped to [0,1], ``accumulation [H,W,1]``,
+            ``depth [H,W,1]`` (expected z-depth in world units) and, if so configured, per expert
+            ``share_<name> [H,W,1]``, its part of what is seen.
+        """
+        instant = self.instant(camera)
+        shares, background = self.shares.factors(instant.rows), self.common_background(instant.experts)
+        if self.training:
+            gains = training_gains(instant.experts, camera, self._camera_names)
+            return {"rgb": render_union(instant, shares, background, gains, details=False).rgb}
+        union = render_union(instant, shares, background, shares=self.config.share_maps)
+        assert union.depth is not None
+        outputs = {
+            "rgb": union.rgb.clamp(0.0, 1.0),
+            "accumulation": union.alpha[..., None],
+            "depth": union.depth[..., None],
+        }
+        if union.shares is not None:
+            pairs = zip(self.expert_names, union.shares, strict=True)
+            outputs |= {f"share_{name}": share[..., None] for name, share in pairs}
+        return outputs
+
+    # -- losses and metrics ----------------------------------------------------------------------------------------
+
+    def get_loss_dict(self, outputs: dict, batch: dict, metrics_dict: dict | None = None) -> dict[str, Tensor]:
+        """Photometric loss, as the experts'."""
+        truth = ground_truth_image(batch, self.device)
+        return {"photometric": photometric_loss(outputs["rgb"], truth, self.config.ssim_weight)}
+
+    @torch.no_grad()
+    def get_metrics_dict(self, outputs: dict, batch: dict) -> dict[str, Any]:
+        """Training PSNR of one view."""
+        return {"psnr": image_psnr(outputs["rgb"], ground_truth_image(batch, self.device))}
+
+    def get_image_metrics_and_images(self, outputs: dict, batch: dict) -> tuple[dict[str, float], dict[str, Tensor]]:
+        """PSNR, and truth and rendering side by side."""
+        truth, image = ground_truth_image(batch, self.device), outputs["rgb"]
+        return {"psnr": float(image_psnr(image, truth))}, {"img": torch.cat([truth, image], dim=1)}
+
+
+def fuse(mixture: MixtureModel, responsibilities: Sequence[Tensor], facts: Mapping[str, Any]) -> FusedModel:
+    """The fused model of a mixture's experts, which it shares with the mixture.
+
+    Args:
+        mixture: with its experts.
+        responsibilities: ``[N_k]`` in [0,1] per expert.
+        facts: plain data to keep about their origin.
+
+    Raises:
+        ValueError: experts that cannot be one set.
+    """
+    config = FusedModelConfig(
+        background=mixture.config.background,
+        default_time=mixture.config.default_time,
+        ssim_weight=mixture.config.ssim_weight,
+    )
+    model: FusedModel = config.setup(
+        scene_box=SceneBox(torch.tensor([[-1.0] * 3, [1.0] * 3])), num_train_data=1, metadata={}
+    )
+    model._take(mixture.specs, mixture.expert_models)
+    model._make_learnt([expert.num_gaussians for expert in mixture.expert_models])
+    model.shares.set(responsibilities, facts)
+    return model.to(mixture.device)
