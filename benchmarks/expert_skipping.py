@@ -107,7 +107,7 @@ def measure(run: Path, images: int) -> dict[str, Any]:
         camera = view.camera.to(model.device)
         instant = model.instant(camera)
         looked, _ = model.look(camera)
-        gates = gate(model.router.logits(looked), model.config.eval_temperature)
+        gates = gate(model.logits(looked), model.config.eval_temperature)
         pictures = looked.pictures.clamp(0, 1)
         tiles = largest_per_tile(small_gates(model, instant))
         psnr = metrics.measure(blend(gates, pictures), view.truth)["psnr"]

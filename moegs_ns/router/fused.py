@@ -90,10 +90,8 @@ class FusedModel(EnsembleModel):
             return
         try:
             state = read_checkpoint(find_checkpoint(self.config.source))["pipeline"]
-        except (
-            FileNotFoundError
-        ):  # for training it was found a moment ago; for all else the checkpoint to come is enough
-            return
+        except FileNotFoundError:
+            return  # for training it was found a moment ago; for all else the checkpoint to come is enough
         specs = specs_in_state(state, "_model.")
         self._take(specs, [spec.build() for spec in specs])
         self._make_learnt([1] * len(specs))

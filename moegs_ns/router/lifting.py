@@ -81,7 +81,7 @@ def evaluation_gates(model: MixtureModel, camera: Cameras) -> tuple[Tensor, Inst
     """``[K,H,W]`` the gates of pixels a mixture renders with outside training, and what it composited."""
     view, instant = model.look(camera)
     config = model.config
-    return gate(model.router.logits(view), config.eval_temperature, config.top_k), instant
+    return gate(model.logits(view), config.eval_temperature, config.top_k), instant
 
 
 def lift(model: MixtureModel, cameras: Iterable[Cameras]) -> Responsibilities:

@@ -168,6 +168,11 @@ class MixtureModel(EnsembleModel):
         )
         return view, instant
 
+    def logits(self, view: RouterView) -> Tensor:
+        """``[K,H,W]`` what the gates are the softmax of: the router's logits, less what distrust takes from them."""
+        logits, distrust = self.router.logits(view), self.config.distrust
+        return logits - distrust * disagreement(view.pictures) if distrust else logits
+
     def get_outputs(self, camera: Cameras) -> dict[str, Tensor]:
         """Render one camera.
 
@@ -183,10 +188,7 @@ class MixtureModel(EnsembleModel):
         if isinstance(self.router, VolumeRouter):
             return self._outputs_of_union(self.router, camera)
         view, instant = self.look(camera, depth=not self.training)
-        config, images = self.config, view.pictures
-        logits = self.router.logits(view)
-        if config.distrust:
-            logits = logits - config.distrust * disagreement(images)
+        config, logits, images = self.config, self.logits(view), view.pictures
         if self.training:
             gains = training_gains(instant.experts, camera, self._camera_names)
             images = images if gains is None else images * gains[:, None, None, :]

@@ -118,7 +118,7 @@ def score_gaussians(
         needs_gradient = criterion in _OF_GATES
         with torch.set_grad_enabled(needs_gradient):
             view, instant = model.look(camera.to(model.device))
-            logits = model.router.logits(view)
+            logits = model.logits(view)
         if needs_gradient:
             unsaturated = criterion == "gate*responsibility"
             sensitivities += _sensitivities(model, logits, temperature, unsaturated)

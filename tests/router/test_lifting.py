@@ -190,3 +190,14 @@ def test_strides_count_frames_and_cameras() -> None:
     assert views_of_stride(cameras, frame_stride=2, camera_stride=2) == [0, 10, 2, 12, 4, 14]
     with pytest.raises(ValueError, match="strides of 1 or more, found 0"):
         views_of_stride(cameras, frame_stride=0)
+
+
+def test_gates_of_lifting_are_those_of_the_picture(tmp_path: Path) -> None:
+    """With all that changes them outside training."""
+    runs = [save_run(tmp_path / str(seed), make_expert("stg", seed), "stg") for seed in range(3)]
+    model = make_mixture(runs, distrust=30.0, eval_temperature=0.5, top_k=2).eval()
+    randomise_router(model)
+    outputs = model.get_outputs_for_camera(make_camera(0.3))
+    gates, _ = evaluation_gates(model, make_camera(0.3))
+    for index, name in enumerate(model.expert_names):
+        assert torch.equal(gates[index], outputs[f"gate_{name}"][..., 0])
