@@ -27,6 +27,6 @@ class PruningOptions:
     prune_rounds: int = 1
     """Rounds of pruning; each removes the same share of what is still there, until the ratio is reached."""
     prune_view_stride: int = 1
-    """Score by every so-manieth training image only; each costs about two training steps."""
+    """Score by every so-manieth training image only; an image costs about one and a half training steps."""
     prune_seed: int = 0
     """Seed of the criterion *random*."""
