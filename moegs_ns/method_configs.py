@@ -14,7 +14,7 @@ from moegs_ns.scene.datamanager import DynamicDataManagerConfig
 from moegs_ns.training.optimizers import AdamConfig, RAdamConfig
 from moegs_ns.training.pipeline import MoegsPipelineConfig
 from moegs_ns.training.schedulers import LogLinearDecayConfig
-from moegs_ns.training.trainer import default_trainer_config
+from moegs_ns.training.trainer_config import default_trainer_config
 
 compat.apply()
 

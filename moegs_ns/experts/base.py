@@ -6,17 +6,17 @@ and its density rules (:meth:`ExpertModel.control_density`); rendering, loss, st
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
 from nerfstudio.engine.optimizers import Optimizers
-from nerfstudio.models.base_model import Model, ModelConfig
+from nerfstudio.models.base_model import Model
 from torch import Tensor
 from torch.nn import Parameter
 
+from moegs_ns.experts.expert_config import ExpertModelConfig
 from moegs_ns.experts.option_ranges import check_ranges
 from moegs_ns.experts.seeds import SeedCloud, seed_cloud, thin_out
 from moegs_ns.experts.view_statistics import RenderedView, accumulate_views
@@ -37,44 +37,6 @@ SCENE_FACTS = ("num_frames", "camera_extent", "near", "far", "camera_names")
 # behind it, is therefore never put right, and hangs like fog before the held-out camera beside it.
 _NEAR_MARGIN = 0.8
 _FAR_MARGIN = 10.0
-
-
-@dataclass
-class ExpertModelConfig(ModelConfig):
-    """Options every expert has."""
-
-    _target: type = field(default_factory=lambda: ExpertModel)
-    enable_collider: bool = False
-    ssim_weight: float = 0.2
-    """Share of (1 - SSIM) in the photometric loss; the rest is L1."""
-    sh_degree: int = 3
-    """Degree of the spherical harmonics that hold view-dependent colour, 0 to 3."""
-    sh_degree_interval: int = 1000
-    """Steps after which one more degree of the spherical harmonics is used."""
-    background: Literal["black", "white"] = "black"
-    """Colour behind all Gaussians."""
-    near: float | None = None
-    """Gaussians closer to the camera than this (world units) are not drawn. Default: four fifths of the scene's own
-    near bound."""
-    far: float | None = None
-    """Gaussians farther from the camera than this (world units) are not drawn. Default: ten times the scene's own far
-    bound, which leaves room for a background."""
-    default_time: float = 0.0
-    """Time in [0,1] rendered for cameras that carry none."""
-    max_gaussians: int | None = None
-    """Never grow beyond this many Gaussians; seeds are thinned out to it as well."""
-    max_seeds: int | None = None
-    """Larger seed clouds are thinned out to this many points, which leaves room to grow; points without a time go
-    first, because those with one are what moves."""
-    max_scale: float | None = None
-    """No Gaussian's standard deviations grow beyond this share of the camera extent. Giants far outside the view are
-    projected wrongly, and lie like fog over the camera nothing was trained on. Default: no limit, as in the papers."""
-    camera_gains: bool = False
-    """Learn one gain per training camera and colour channel, for rigs whose cameras differ in exposure. Their geometric
-    mean is 1; they act in training only, every other picture is rendered without."""
-    densify_views: Literal["last", "all", "sum"] = "last"
-    """How the cameras of a step enter the densification statistics: the last one only (as STG's authors do), all as
-    views of their own, or added up into one (as 4DGaussians' authors do)."""
 
 
 class ExpertModel(Model):

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from nerfstudio.engine.optimizers import Optimizers
 from torch import Tensor
 
-from moegs_ns.experts.base import ExpertModel, ExpertModelConfig
+from moegs_ns.experts.base import ExpertModel
+from moegs_ns.experts.expert_config import ExpertModelConfig
 from moegs_ns.splats.density import limit_growth
 
 

@@ -40,7 +40,7 @@ from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttrib
 from nerfstudio.engine.optimizers import Optimizers
 from torch import Tensor
 
-from moegs_ns.experts.base import ExpertModel, ExpertModelConfig
+from moegs_ns.experts.base import ExpertModel
 from moegs_ns.experts.ex4dgs_density import Ex4DGSDensity
 from moegs_ns.experts.ex4dgs_errors import (
     ERROR_STATISTICS,
@@ -49,6 +49,7 @@ from moegs_ns.experts.ex4dgs_errors import (
     colours_and_probe,
     tracked_errors,
 )
+from moegs_ns.experts.expert_config import ExpertModelConfig
 from moegs_ns.experts.keyframed_splats import Instant, keyframed_splats, mean_log_length, mean_reach
 from moegs_ns.experts.keyframes import GrowingWindow, KeyframeClock
 from moegs_ns.experts.new_gaussians import new_gaussians

@@ -4,9 +4,9 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from moegs_ns.experts.base import ExpertModelConfig
 from moegs_ns.experts.ed3dgs import ED3DGSModelConfig
 from moegs_ns.experts.ex4dgs import Ex4DGSModelConfig
+from moegs_ns.experts.expert_config import ExpertModelConfig
 from moegs_ns.experts.four_d_gaussians import FourDGaussiansModelConfig
 from moegs_ns.experts.recipes import Recipe, load_recipe
 from moegs_ns.experts.stg import STGModelConfig

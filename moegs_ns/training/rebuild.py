@@ -13,7 +13,7 @@ from moegs_ns.training.load_run import config_from_plain, dataparser_of
 from moegs_ns.training.optimizers import RAdamConfig
 from moegs_ns.training.pipeline import MoegsPipelineConfig
 from moegs_ns.training.schedulers import LogLinearDecayConfig
-from moegs_ns.training.trainer import MoegsTrainerConfig, default_trainer_config
+from moegs_ns.training.trainer_config import MoegsTrainerConfig, default_trainer_config
 
 
 def continued_router_run(run: Path, target: Path, further_steps: int) -> MoegsTrainerConfig:

@@ -24,7 +24,7 @@ from torch.nn import Parameter
 from moegs_ns.training.optimizers import AdamConfig
 from moegs_ns.training.pipeline import MoegsPipelineConfig
 from moegs_ns.training.schedulers import LogLinearDecayConfig
-from moegs_ns.training.trainer import MoegsTrainerConfig, default_trainer_config
+from moegs_ns.training.trainer_config import MoegsTrainerConfig, default_trainer_config
 
 WIDTH, HEIGHT, NUM_FRAMES = 16, 12, 4
 
