@@ -81,11 +81,11 @@ class MoegsTrainer(Trainer):
         if path is None:
             return
         state = checkpoints.read_checkpoint(path)
-        own = state.get("moegs")
-        # What was made without training (a fused model) has no moments to go on with: any options may train it.
-        trained = (
-            own is None or own["training_seconds"] > 0 or any(one["state"] for one in state["optimizers"].values())
-        )
+        own, optimizers = state.get("moegs"), state["optimizers"]
+        # What was made without training (a fused model) has no moments to go on with: any options may train it. A
+        # training that has just forgotten its moments (4DGaussians between its stages) goes on.
+        was_trained = own is None or own["training_seconds"] > 0
+        trained = bool(optimizers) and (was_trained or any(one["state"] for one in optimizers.values()))
         if trained:
             self._check_groups(path, state)
         self.pipeline.load_pipeline(state["pipeline"], state["step"])
