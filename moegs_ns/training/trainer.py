@@ -82,10 +82,9 @@ class MoegsTrainer(Trainer):
             return
         state = checkpoints.read_checkpoint(path)
         own, optimizers = state.get("moegs"), state["optimizers"]
-        # What was made without training (a fused model) has no moments to go on with: any options may train it. A
-        # training that has just forgotten its moments (4DGaussians between its stages) goes on.
-        was_trained = own is None or own["training_seconds"] > 0
-        trained = bool(optimizers) and (was_trained or any(one["state"] for one in optimizers.values()))
+        # What was made without training (a fused model) has no moments to go on with: other options may train it.
+        begun = any(one["state"] for one in optimizers.values())
+        trained = begun or set(optimizers) == set(self.optimizers.optimizers)
         if trained:
             self._check_groups(path, state)
         self.pipeline.load_pipeline(state["pipeline"], state["step"])
