@@ -9,7 +9,7 @@ into benchmarks/results/fusion. Depths are compared between cameras where `moegs
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
@@ -70,7 +70,8 @@ def mixtures_of(suite: Suite, output_dir: Path, experts: Sequence[str] = ()) -> 
     Raises:
         ValueError: there is none, or one is not finished.
     """
-    stages = [stage for stage in chain.from_iterable(suite.plans(output_dir)) if stage.method == "moegs-router"]
+    plans = replace(suite, routers=()).plans(output_dir)  # the volume router has nothing to lift
+    stages = [stage for stage in chain.from_iterable(plans) if stage.method == "moegs-router"]
     if experts:
         stages = [stage for stage in stages if stage.run.name.endswith(f"-{'+'.join(experts)}")]
     unfinished = [run_key(stage.run) for stage in stages if stage.state() != "finished"]

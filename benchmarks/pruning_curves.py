@@ -82,7 +82,7 @@ def find_mixture(suite: Suite, seed: int, experts: tuple[str, ...], output_dir: 
         raise ValueError(
             f"expected --experts to name one of the suite's mixtures {mixtures}, found {list(experts) or 'none'}"
         )
-    only = replace(suite, experts=(chosen,), seeds=(seed,))
+    only = replace(suite, experts=(chosen,), seeds=(seed,), routers=())
     stage = only.plans(output_dir)[0][-1]
     if stage.state() != "finished":
         raise ValueError(
