@@ -31,7 +31,7 @@ from suites import (
 )
 
 from moegs_ns.reporting.evaluation_files import read_result
-from moegs_ns.training.fusion import Finetune, FusionPlan, make_finetuned, make_fused, plan_fusion
+from moegs_ns.training.fusion import Background, Finetune, FusionPlan, make_finetuned, make_fused, plan_fusion
 from moegs_ns.training.processes import Processes
 from moegs_ns.training.stages import Stage
 
@@ -54,6 +54,8 @@ class Arguments:
     """Responsibilities from every so-manieth frame."""
     camera_stride: int = 1
     """Responsibilities from every so-manieth training camera."""
+    background: Background | None = None
+    """Behind the fused sets, which have one for all experts; to be named where the experts' own differ."""
     output_dir: Path = ROOT / "outputs" / "suites"
     """Where the runs lie."""
     results: Path = FUSION_RESULTS
@@ -117,6 +119,7 @@ def main(arguments: Arguments, processes: Processes | None = None) -> None:
             finetune=_WAYS,
             frame_stride=arguments.frame_stride,
             camera_stride=arguments.camera_stride,
+            background=arguments.background,
         )
         for stage in (plan.fused, *plan.finetuned.values()):
             console.print(f"{run_key(stage.run)}: {stage.state()}", highlight=False)

@@ -37,6 +37,9 @@ class Fuse:
     """What that changes: the Gaussians' shares of opacity, or also positions, shapes, opacities and colours."""
     share_maps: bool = False
     """Let the runs also render each expert's part of what is seen; nearly doubles the time of a render."""
+    background: Literal["own", "black", "white"] | None = None
+    """Colour behind the fused set, which has one for all; where the experts' own differ, one must be named. Default: as
+    behind the mixture's experts."""
     device: str | None = None
     """CUDA device number, or cpu. Default: the first CUDA device, where there is one."""
 
@@ -63,6 +66,7 @@ class Fuse:
             self.frame_stride,
             self.camera_stride,
             self.share_maps,
+            self.background,
         )
         processes = Processes()
         try:

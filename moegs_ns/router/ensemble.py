@@ -275,7 +275,7 @@ class EnsembleModel(Model):
         if any(not torch.equal(colour, colours[0]) for colour in colours):
             raise ValueError(
                 "experts with different backgrounds cannot be rendered as one set; choose one with "
-                "--pipeline.model.background black (or white)"
+                "--pipeline.model.background black (or white); of moegs fuse the option is --background"
             )
         return colours[0]
 

@@ -206,19 +206,25 @@ class FusedModel(EnsembleModel):
         return {"psnr": float(image_psnr(image, truth))}, {"img": torch.cat([truth, image], dim=1)}
 
 
-def fuse(mixture: MixtureModel, responsibilities: Sequence[Tensor], facts: Mapping[str, Any]) -> FusedModel:
+def fuse(
+    mixture: MixtureModel,
+    responsibilities: Sequence[Tensor],
+    facts: Mapping[str, Any],
+    background: Literal["own", "black", "white"] | None = None,
+) -> FusedModel:
     """The fused model of a mixture's experts, which it shares with the mixture.
 
     Args:
         mixture: with its experts.
         responsibilities: ``[N_k]`` in [0,1] per expert.
         facts: plain data to keep about their origin.
+        background: behind the set; None as behind the mixture's experts.
 
     Raises:
         ValueError: experts that cannot be one set.
     """
     config = FusedModelConfig(
-        background=mixture.config.background,
+        background=background or mixture.config.background,
         default_time=mixture.config.default_time,
         ssim_weight=mixture.config.ssim_weight,
     )

@@ -36,6 +36,8 @@ from moegs_ns.training.stages import Scene, Stage
 
 #: What fine-tuning changes, see `FusedModelConfig.finetune`.
 Finetune = Literal["opacity", "all"]
+#: Behind the fused set, see `EnsembleModelConfig.background`.
+Background = Literal["own", "black", "white"]
 METHOD = "moegs-fused"
 #: The fusion counts as one.
 STEPS_OF_FUSION = 1
@@ -74,6 +76,7 @@ class FusionPlan:
             "checkpoint": checkpoint.name,
             "frame_stride": self.frame_stride,
             "camera_stride": self.camera_stride,
+            "background": self.record["expert"]["config"].get("background", "own"),
         }
 
 
@@ -86,6 +89,7 @@ def plan_fusion(
     frame_stride: int = 1,
     camera_stride: int = 1,
     share_maps: bool = False,
+    background: Background | None = None,
 ) -> FusionPlan:
     """Which runs there will be.
 
@@ -97,6 +101,7 @@ def plan_fusion(
         finetune: what it changes, a run each.
         frame_stride, camera_stride: see `FusionPlan`.
         share_maps: whether the runs render each expert's share.
+        background: behind the fused set; None as behind the mixture's experts.
 
     Raises:
         FileNotFoundError: no run, or none of its checkpoints.
@@ -115,6 +120,9 @@ def plan_fusion(
     if finetune_steps < 0:
         raise ValueError(f"expected 0 or more steps of fine-tuning, found {finetune_steps}")
     find_checkpoint(run)
+    if background is not None:
+        config = {**record["expert"]["config"], "background": background}
+        record = {**record, "expert": {**record["expert"], "config": config}}
     scene = _scene(record, run.parents[2] if output_dir is None else output_dir)
     name, options = name or run.name, _options(record, share_maps)
     return FusionPlan(
@@ -198,7 +206,8 @@ def _write_fusion(plan: FusionPlan, device: str | None, watch: Callable[[list[in
             name: round(float(values.mean()), 6) for name, values in zip(names, found.values, strict=True)
         },
     }
-    _write_run(plan, fuse(mixture, found.values, facts), seconds)
+    background = plan.record["expert"]["config"].get("background", mixture.config.background)
+    _write_run(plan, fuse(mixture, found.values, facts, background), seconds)
 
 
 def _write_run(plan: FusionPlan, model: Any, seconds: float) -> None:

@@ -181,6 +181,13 @@ def test_what_cannot_be_fused_is_refused_beforehand(mixture: Path, tmp_path: Pat
         plan_fusion(mixture, finetune_steps=-1)
 
 
+def test_another_background_is_that_of_the_fused_set(mixture: Path) -> None:
+    plan = plan_fusion(mixture, name="white", background="white")
+    make_fused(plan, InProcess().run)
+    assert read_run_record(plan.fused.run)["expert"]["config"]["background"] == "white"
+    assert read_run_record(mixture)["expert"]["config"]["background"] == "own"
+
+
 def test_the_command_prints_mixture_and_fused_side_by_side(
     fusion: tuple[FusionPlan, InProcess], mixture: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
