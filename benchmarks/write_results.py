@@ -152,12 +152,24 @@ def table_groups(kept: Sequence[Kept]) -> list[list[Kept]]:
 
 def group_tables(group: Sequence[Kept], kept: Sequence[Kept]) -> list[Table]:
     """The tables of a group out of everything ``kept`` of its suite."""
-    routers = dict.fromkeys(router_label(result) for _, result in group if result.expert_names)
     tables = []
-    for router in routers or [USUAL_ROUTER]:
-        results = [result for _, result in group if not result.expert_names or router_label(result) == router]
-        notes = rival_notes(group, router)
-        tables += [dataclasses.replace(table, notes=[*notes, *table.notes]) for table in build_tables(results)]
+    for router in _own_tables(group):
+        results = [one for one in group if not one[1].expert_names or router_label(one[1]) == router]
+        tables += _router_group_tables(results, rival_notes(group, router), kept)
+    return tables
+
+
+def _own_tables(group: Sequence[Kept]) -> list[str]:
+    """Routers with a table of their own, the usual one first; those to compare with have a row among the routers."""
+    found = dict.fromkeys(router_label(result) for _, result in group if result.expert_names)
+    return [USUAL_ROUTER, *(one for one in found if one != USUAL_ROUTER and one.startswith(USUAL_ROUTER))]
+
+
+def _router_group_tables(group: Sequence[Kept], notes: list[str], kept: Sequence[Kept]) -> list[Table]:
+    tables = [
+        dataclasses.replace(table, notes=[*notes, *table.notes])
+        for table in build_tables([result for _, result in group])
+    ]
     experts = {sibling.folder for _, result in group for sibling in result.experts() if not isinstance(sibling, str)}
     shown = [(one, result) for one, result in kept if result.folder in experts] + [*group]
     mean = temporal_mean_of(shown)
