@@ -48,6 +48,8 @@ class Arguments:
     """Name of a file in configs/suites, or a TOML file; its runs must be there (run_suite.py)."""
     experts: tuple[str, ...] = ()
     """Only the mixtures of these experts. Default: all of the suite."""
+    seeds: tuple[int, ...] = ()
+    """Only the mixtures of these seeds. Default: all of the suite."""
     finetune_steps: int = 1000
     """Steps of each fine-tuning; 0 for none."""
     frame_stride: int = 1
@@ -112,6 +114,7 @@ def main(arguments: Arguments, processes: Processes | None = None) -> None:
     console = Console()
     suite = read_suite(arguments.suite)
     run = (processes or Processes()).run
+    suite = replace(suite, seeds=arguments.seeds or suite.seeds)
     for mixture in mixtures_of(suite, arguments.output_dir.absolute(), arguments.experts):
         plan = plan_fusion(
             mixture.run,

@@ -57,8 +57,7 @@ def fusion_section(contents: Sequence[dict[str, Any]]) -> str:
     machines = dict.fromkeys(
         machine_sentence({**one["measurement"], "source": one["rows"]["fused"]["record"]["source"]}) for one in contents
     )
-    again = " and ".join(f"`python benchmarks/fusion.py {name}`" for name in suites)
-    parts = [_HEAD, *(fusion_table(group).markdown() for group in groups.values())]
+    again = " and ".join(dict.fromkeys(f"`{one['measurement']['command']}`" for one in contents))
     return "\n".join([*parts, f"Again: {again}.", "", *(f"- {machine}" for machine in machines), ""])
 
 
