@@ -53,11 +53,11 @@ def fusion_section(contents: Sequence[dict[str, Any]]) -> str:
     for one in contents:
         experts = one["rows"]["mixture"]["record"]["model"]["experts"]
         groups.setdefault((one["suite"]["name"], *experts), []).append(one)
-    suites = dict.fromkeys(one["suite"]["name"] for one in contents)
     machines = dict.fromkeys(
         machine_sentence({**one["measurement"], "source": one["rows"]["fused"]["record"]["source"]}) for one in contents
     )
     again = " and ".join(dict.fromkeys(f"`{one['measurement']['command']}`" for one in contents))
+    parts = [_HEAD, *(fusion_table(group).markdown() for group in groups.values())]
     return "\n".join([*parts, f"Again: {again}.", "", *(f"- {machine}" for machine in machines), ""])
 
 
