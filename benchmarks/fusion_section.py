@@ -1,12 +1,11 @@
 """Mixtures beside their fused models, as a section of docs/results.md."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from machine import machine_sentence
-from suites import SCHEMA_VERSION, StoredResult
+from suites import StoredResult
 
 from moegs_ns.reporting.tables import Table, mean_and_deviation
 
@@ -17,21 +16,6 @@ _HEAD = """## Fused mixtures
 All experts' Gaussians as one set, opacities scaled by responsibilities (MoE-GS App. D): `moegs fuse`. The paper fuses
 without training; fine-tuning changes the shares of opacity only, or also positions, shapes, opacities and colours.
 """
-
-
-def read_fusion_results(folder: Path) -> list[dict[str, Any]]:
-    """What benchmarks/fusion.py kept, ordered by name; nothing where the folder does not exist.
-
-    Raises:
-        ValueError: a file was written by another version.
-    """
-    contents = [json.loads(file.read_text("utf8")) for file in sorted(folder.glob("*.json"))]
-    if any(one["schema_version"] != SCHEMA_VERSION for one in contents):
-        raise ValueError(
-            f"expected results of schema version {SCHEMA_VERSION} in {folder}, found others; run benchmarks/fusion.py "
-            "again"
-        )
-    return contents
 
 
 def fusion_table(contents: Sequence[dict[str, Any]]) -> Table:

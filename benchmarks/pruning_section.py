@@ -1,33 +1,15 @@
 """Pruning curves as a section of docs/results.md."""
 
 import itertools
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from machine import machine_sentence
-from suites import SCHEMA_VERSION
 
 from moegs_ns.reporting.tables import Table
 
 #: What pruning may cost before it is said to cost something, in dB.
 COST = 0.05
-
-
-def read_pruning_results(folder: Path) -> list[dict[str, Any]]:
-    """What benchmarks/pruning_curves.py kept, ordered by name; nothing where the folder does not exist.
-
-    Raises:
-        ValueError: a file was written by another version.
-    """
-    contents = [json.loads(file.read_text("utf8")) for file in sorted(folder.glob("*.json"))]
-    if any(one["schema_version"] != SCHEMA_VERSION for one in contents):
-        raise ValueError(
-            f"expected results of schema version {SCHEMA_VERSION} in {folder}, found others; run "
-            "benchmarks/pruning_curves.py again"
-        )
-    return contents
 
 
 def ratio_that_costs(points: Sequence[tuple[float, float]], cost: float = COST) -> float | None:

@@ -205,6 +205,22 @@ def write_json(file: Path, content: Any) -> None:
     scratch.replace(file)
 
 
+def read_versioned(folder: Path, script: str) -> list[dict[str, Any]]:
+    """What a benchmark script kept in a folder of its own, ordered by name; nothing where the folder does not exist.
+
+    Raises:
+        ValueError: a file was written by another version.
+    """
+    found = {file.name: json.loads(file.read_text("utf8")) for file in sorted(folder.glob("*.json"))}
+    other = [name for name, one in found.items() if one.get("schema_version") != SCHEMA_VERSION]
+    if other:
+        raise ValueError(
+            f"expected results of schema version {SCHEMA_VERSION} in {folder}, found others ({', '.join(other)}); run "
+            f"benchmarks/{script} again"
+        )
+    return [*found.values()]
+
+
 def read_results(folder: Path) -> list[Kept]:
     """Everything kept of a suite, ordered by run.
 

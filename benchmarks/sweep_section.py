@@ -1,34 +1,17 @@
 """A sweep as a section of docs/results.md."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from machine import machine_sentence
-from suites import SCHEMA_VERSION, StoredResult
+from suites import StoredResult
 
 from moegs_ns.reporting.rows import BEST_EXPERT, MIXTURE, REFERENCES, Row, mixture_facts, mixture_rows
 from moegs_ns.reporting.tables import Table, mean_and_deviation
 
 _HEADER = ["", "PSNR", "SSIM", "over best expert", "largest gate", "router train s"]
 _UNKNOWN = "n/a"
-
-
-def read_sweep_results(folder: Path) -> list[dict[str, Any]]:
-    """What benchmarks/run_sweep.py kept, ordered by name; nothing where the folder does not exist.
-
-    Raises:
-        ValueError: a file was written by another version.
-    """
-    contents = [json.loads(file.read_text("utf8")) for file in sorted(folder.glob("*.json"))]
-    other = [one.get("sweep", {}).get("name", "unknown") for one in contents if one["schema_version"] != SCHEMA_VERSION]
-    if other:
-        raise ValueError(
-            f"expected results of schema version {SCHEMA_VERSION} in {folder}, found others ({', '.join(other)}); "
-            "run benchmarks/run_sweep.py again"
-        )
-    return contents
 
 
 def sweep_table(content: dict[str, Any]) -> Table:

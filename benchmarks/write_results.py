@@ -12,10 +12,10 @@ from typing import Any
 
 import experts_page
 import tyro
-from fusion_section import fusion_section, read_fusion_results
+from fusion_section import fusion_section
 from machine import machine_sentence
 from page_parts import label_of, temporal_mean_of, with_temporal_mean
-from pruning_section import pruning_section, read_pruning_results
+from pruning_section import pruning_section
 from rich.console import Console
 from skipping_section import skipping_section
 from suites import (
@@ -27,8 +27,9 @@ from suites import (
     Kept,
     StoredResult,
     read_suite_results,
+    read_versioned,
 )
-from sweep_section import read_sweep_results, sweep_section
+from sweep_section import sweep_section
 
 from moegs_ns.cli.objects import row_labels
 from moegs_ns.reporting.appearance import appearance_table
@@ -222,10 +223,12 @@ def page(results: Path) -> str:
     """The whole page."""
     sweeps = results / SWEEP_RESULTS.name
     sections = [suite_section(kept) for kept in read_suite_results(results).values()]
-    fused = read_fusion_results(results / FUSION_RESULTS.name)
-    compared = [sweep_section(content) for content in read_sweep_results(sweeps)]
+    fused = read_versioned(results / FUSION_RESULTS.name, "fusion.py")
+    compared = [sweep_section(content) for content in read_versioned(sweeps, "run_sweep.py")]
     chosen = [_SWEEPS_HEAD, *compared] if compared else []
-    pruned = [pruning_section(content) for content in read_pruning_results(results / PRUNING_RESULTS.name)]
+    pruned = [
+        pruning_section(content) for content in read_versioned(results / PRUNING_RESULTS.name, "pruning_curves.py")
+    ]
     curves = [_PRUNING_HEAD, *pruned] if pruned else []
     fusions = [fusion_section(fused)] if fused else []
     skipped = skipping_section(results / "expert_skipping.json")

@@ -22,7 +22,8 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor, nn
 
 from moegs_ns.experts.base import ExpertModel
-from moegs_ns.experts.views import camera_time
+from moegs_ns.experts.views import camera_time, ground_truth_image, image_psnr
+from moegs_ns.losses import photometric_loss
 from moegs_ns.router.experts import (
     ExpertSpec,
     experts_of_router_run,
@@ -52,6 +53,8 @@ class EnsembleModelConfig(ModelConfig):
     experts."""
     background: Literal["own", "black", "white"] = "own"
     """Colour behind each expert's Gaussians: the one it was trained with, or the same for all."""
+    ssim_weight: float = 0.2
+    """Share of (1 - SSIM) in the photometric loss; the rest is L1."""
     default_time: float = 0.0
     """Time in [0,1] rendered for cameras that carry none."""
     splat_cache_mb: int = 512
@@ -335,6 +338,18 @@ class EnsembleModel(Model):
     def get_outputs_for_camera(self, camera: Cameras, obb_box: Any = None) -> dict[str, Tensor]:
         """Render for evaluation, the viewer and ``ns-render``."""
         return self.get_outputs(camera.to(self.device))
+
+    # -- losses and metrics ----------------------------------------------------------------------------------------
+
+    def get_loss_dict(self, outputs: dict, batch: dict, metrics_dict: dict | None = None) -> dict[str, Tensor]:
+        """Photometric loss of the picture, as the experts'."""
+        truth = ground_truth_image(batch, self.device)
+        return {"photometric": photometric_loss(outputs["rgb"], truth, self.config.ssim_weight)}
+
+    @torch.no_grad()
+    def get_metrics_dict(self, outputs: dict, batch: dict) -> dict[str, Any]:
+        """Training PSNR of one view."""
+        return {"psnr": image_psnr(outputs["rgb"], ground_truth_image(batch, self.device))}
 
 
 def side_by_side(channels: Sequence[Tensor]) -> Tensor:

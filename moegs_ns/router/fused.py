@@ -18,7 +18,6 @@ from torch.nn import Parameter
 
 from moegs_ns.experts.base import ExpertModel
 from moegs_ns.experts.views import ground_truth_image, image_psnr
-from moegs_ns.losses import photometric_loss
 from moegs_ns.router.ensemble import EnsembleModel, EnsembleModelConfig, specs_in_state
 from moegs_ns.router.experts import ExpertSpec, training_gains
 from moegs_ns.router.mixture import MixtureModel
@@ -42,8 +41,6 @@ class FusedModelConfig(EnsembleModelConfig):
     finetune: Literal["opacity", "all"] = "opacity"
     """What training changes: only the Gaussians' shares of opacity; or also positions, shapes, opacities and colours
     of the experts' Gaussians. Motion, deformation fields and networks stay frozen."""
-    ssim_weight: float = 0.2
-    """Share of (1 - SSIM) in the photometric loss; the rest is L1."""
     share_maps: bool = False
     """Also render each expert's part of what is seen, as share_<name>; nearly doubles the time of a render."""
     source: Path | None = None
@@ -189,16 +186,6 @@ class FusedModel(EnsembleModel):
         return outputs
 
     # -- losses and metrics ----------------------------------------------------------------------------------------
-
-    def get_loss_dict(self, outputs: dict, batch: dict, metrics_dict: dict | None = None) -> dict[str, Tensor]:
-        """Photometric loss, as the experts'."""
-        truth = ground_truth_image(batch, self.device)
-        return {"photometric": photometric_loss(outputs["rgb"], truth, self.config.ssim_weight)}
-
-    @torch.no_grad()
-    def get_metrics_dict(self, outputs: dict, batch: dict) -> dict[str, Any]:
-        """Training PSNR of one view."""
-        return {"psnr": image_psnr(outputs["rgb"], ground_truth_image(batch, self.device))}
 
     def get_image_metrics_and_images(self, outputs: dict, batch: dict) -> tuple[dict[str, float], dict[str, Tensor]]:
         """PSNR, and truth and rendering side by side."""

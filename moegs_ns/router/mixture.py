@@ -13,7 +13,6 @@ from torch.nn import Parameter
 
 from moegs_ns.experts.base import ExpertModel
 from moegs_ns.experts.views import ground_truth_image, image_psnr
-from moegs_ns.losses import photometric_loss
 from moegs_ns.router.comparisons import disagreement
 from moegs_ns.router.ensemble import EnsembleModel, EnsembleModelConfig, Instant
 from moegs_ns.router.experts import training_gains
@@ -45,8 +44,6 @@ class MixtureModelConfig(RouterOptions, PruningOptions, EnsembleModelConfig):
     always blends all: experts left out would not learn."""
     weight_background: float = 0.0
     """Value of the weight channels where no Gaussian is; the authors' code has 1."""
-    ssim_weight: float = 0.2
-    """Share of (1 - SSIM) in the photometric loss; the rest is L1."""
 
 
 class MixtureModel(EnsembleModel):
@@ -224,16 +221,6 @@ class MixtureModel(EnsembleModel):
         return {f"{kind}_{name}": image for name, image in zip(self.expert_names, images, strict=True)}
 
     # -- losses and metrics ----------------------------------------------------------------------------------------
-
-    def get_loss_dict(self, outputs: dict, batch: dict, metrics_dict: dict | None = None) -> dict[str, Tensor]:
-        """Photometric loss of the blended image."""
-        truth = ground_truth_image(batch, self.device)
-        return {"photometric": photometric_loss(outputs["rgb"], truth, self.config.ssim_weight)}
-
-    @torch.no_grad()
-    def get_metrics_dict(self, outputs: dict, batch: dict) -> dict[str, Any]:
-        """Training PSNR of one view."""
-        return {"psnr": image_psnr(outputs["rgb"], ground_truth_image(batch, self.device))}
 
     def get_image_metrics_and_images(self, outputs: dict, batch: dict) -> tuple[dict[str, float], dict[str, Tensor]]:
         """Side-by-side pictures: truth and blend; the gates beside each other."""

@@ -19,7 +19,7 @@ EXPERTS = ("ex4dgs", "stg", "ed3dgs", "4dgaussians")
 #: Something that is in each place for two frames must be learnt by one expert at least, and one mixture's experts are
 #: of about one quality.
 LEAST_BALL_DB = 20.0
-MOST_APART_DB = 1.7  # "about 1.5": E-D3DGS is 1.6 dB behind Ex4DGS
+MOST_APART_DB = 1.5
 
 
 def kept(project_root: Path, suite: str, method: str, seed: int) -> dict[str, Any]:
@@ -59,10 +59,20 @@ def test_demo_mixture_beats_the_temporal_mean_and_scores_every_object(project_ro
     assert result["objects"]
 
 
-def test_demo_experts_are_of_one_quality_and_one_learns_the_ball(project_root: Path) -> None:
-    results = [kept(project_root, "mixed_demo", method, 42) for method in EXPERTS]
-    scores = [result["scores"]["psnr"] for result in results]
+@pytest.mark.parametrize(
+    ("suite", "seeds"),
+    [
+        ("basketball_quick", SEEDS),
+        pytest.param("mixed_demo", (42,), marks=pytest.mark.xfail(strict=True, reason="E-D3DGS lacks the cloth")),
+    ],
+)
+def test_experts_of_one_mixture_are_of_one_quality(project_root: Path, suite: str, seeds: tuple[int, ...]) -> None:
+    scores = [mean(kept(project_root, suite, method, seed)["scores"]["psnr"] for seed in seeds) for method in EXPERTS]
     assert max(scores) - min(scores) <= MOST_APART_DB
+
+
+def test_demo_one_expert_learns_the_ball_and_none_takes_long(project_root: Path) -> None:
+    results = [kept(project_root, "mixed_demo", method, 42) for method in EXPERTS]
     assert max(result["objects"]["psnr"]["rgb"]["ball"] for result in results) >= LEAST_BALL_DB
     assert all(result["record"]["progress"]["training_seconds"] <= MOST_SECONDS for result in results)
 

@@ -226,7 +226,7 @@ def test_the_benchmark_keeps_the_comparison_and_writes_its_section(
     kept = json.loads(file.read_text())
     assert list(kept["rows"]) == ["mixture", "fused", "fused, opacity fine-tuned", "fused, all fine-tuned"]
     assert str(project_root) not in file.read_text()
-    table = section.fusion_table(section.read_fusion_results(tmp_path / "fusion"))
+    table = section.fusion_table(suites.read_versioned(tmp_path / "fusion", "fusion.py"))
     scores = {name: row["scores"]["psnr"] for name, row in kept["rows"].items()}
     for cells in table.rows:
         assert cells[1] == f"{scores[cells[0]]:.2f}" and "n/a" not in cells
