@@ -203,5 +203,5 @@ def test_a_choice_without_all_seeds_has_no_mean(
 def test_sweeps_of_another_version_are_refused(scripts: dict[str, ModuleType], tmp_path: Path) -> None:
     (tmp_path / "sweeps").mkdir()
     (tmp_path / "sweeps" / "old.json").write_text('{"schema_version": 0, "sweep": {"name": "old"}}')
-    with pytest.raises(ValueError, match=r"schema version 1 .*others \(old\)"):
+    with pytest.raises(ValueError, match=r"schema version 1 .*others \(old\.json\)"):
         scripts["write_results"].page(tmp_path)
