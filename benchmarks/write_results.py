@@ -45,8 +45,8 @@ _HEAD = """# Results
 Written by [benchmarks/write_results.py](../benchmarks/write_results.py) from the JSON files in
 [benchmarks/results](../benchmarks/results), which `python benchmarks/run_suite.py SUITE` makes; do not edit. The test
 camera is rendered by `ns-eval` once per run, after training. *Temporal mean* is the average over time of the test
-camera's own frames: about what a model without motion can score. Seconds and
-FPS depend on what else a machine does: compare them within a suite only. Those here were taken on one thread beside other
+camera's own frames: about what a model without motion can score. Seconds and FPS
+depend on what else a machine does: compare them within a suite only. Those here were taken on one thread beside other
 work, which changed by the hour: a difference of a third may be its doing.
 """
 _SWEEPS_HEAD = """## Choices made on val cameras
