@@ -27,8 +27,8 @@ from suites import RESULTS, ROOT, read_suite, run_key, write_json
 from torch import Tensor
 
 from moegs_ns.reporting.metrics import MetricsProtocol
-from moegs_ns.router.ensemble import Instant
 from moegs_ns.router.gate import gate
+from moegs_ns.router.instant import Instant
 from moegs_ns.router.interface import RouterView
 from moegs_ns.router.mixture import MixtureModel, blend
 from moegs_ns.splats.rays import ray_image

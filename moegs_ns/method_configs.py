@@ -8,6 +8,7 @@ from nerfstudio.plugins.types import MethodSpecification
 from moegs_ns import compat
 from moegs_ns.experts.recipes import Recipe, load_recipe
 from moegs_ns.experts.registry import EXPERTS
+from moegs_ns.router.expert_learning import LEARNING_TENSORS
 from moegs_ns.router.fused import FusedModelConfig
 from moegs_ns.router.mixture import MixtureModelConfig
 from moegs_ns.scene.datamanager import DynamicDataManagerConfig
@@ -18,14 +19,15 @@ from moegs_ns.training.trainer_config import default_trainer_config
 
 compat.apply()
 
+OptimizerType = type[AdamConfig] | type[RAdamConfig] | dict[str, type[AdamConfig] | type[RAdamConfig]]
 _OPTIMIZERS: dict[str, type[AdamConfig] | type[RAdamConfig]] = {"adam": AdamConfig, "radam": RAdamConfig}
 
 
-def _optimizer_groups(recipe: Recipe, optimizer: type[AdamConfig] | type[RAdamConfig]) -> dict[str, dict[str, Any]]:
-    """nerfstudio's optimizer groups with a recipe's numbers."""
+def _optimizer_groups(recipe: Recipe, optimizer: OptimizerType) -> dict[str, dict[str, Any]]:
+    """nerfstudio's optimizer groups with a recipe's numbers; ``optimizer`` may differ by group."""
     return {
         group: {
-            "optimizer": optimizer(lr=numbers.lr),
+            "optimizer": (optimizer[group] if isinstance(optimizer, dict) else optimizer)(lr=numbers.lr),
             "scheduler": None if numbers.lr_final is None else LogLinearDecayConfig(**recipe.schedule(group)),
         }
         for group, numbers in recipe.optimizers.items()
@@ -36,7 +38,7 @@ def _method(
     name: str,
     recipe: Recipe,
     model: ModelConfig,
-    optimizer: type[AdamConfig] | type[RAdamConfig],
+    optimizer: OptimizerType,
     description: str,
 ) -> MethodSpecification:
     return MethodSpecification(
@@ -69,7 +71,8 @@ def router_method() -> MethodSpecification:
     """The method ``moegs-router`` that trains a router on frozen experts."""
     recipe = load_recipe("router")
     model = MixtureModelConfig(**recipe.model)
-    return _method("router", recipe, model, RAdamConfig, "MoE-GS: a volume-aware pixel router over frozen experts")
+    optimizers = {group: AdamConfig if group in LEARNING_TENSORS else RAdamConfig for group in recipe.optimizers}
+    return _method("router", recipe, model, optimizers, "MoE-GS: a volume-aware pixel router over frozen experts")
 
 
 def fused_method() -> MethodSpecification:

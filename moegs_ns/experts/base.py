@@ -5,7 +5,7 @@ and its density rules (:meth:`ExpertModel.control_density`); rendering, loss, st
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from nerfstudio.engine.optimizers import Optimizers
 from nerfstudio.models.base_model import Model
 from torch import Tensor
 from torch.nn import Parameter
+from torch.optim import Optimizer
 
 from moegs_ns.experts.expert_config import ExpertModelConfig
 from moegs_ns.experts.option_ranges import check_ranges
@@ -139,8 +140,8 @@ class ExpertModel(Model):
         """The sets of all Gaussians the expert stores, end to end in the order they are counted."""
         return [*self.gaussians] if isinstance(self.gaussians, GaussianParts) else [self.gaussians]
 
-    def keep_gaussians(self, kept: Tensor) -> None:
-        """Leave only the Gaussians of ``kept [N]`` bool; for a frozen expert, which no optimizer holds.
+    def keep_gaussians(self, kept: Tensor, optimizers: Iterable[Optimizer] = ()) -> None:
+        """Leave only the Gaussians of ``kept [N]`` bool; for an expert in an ensemble, see `GaussianSet.keep`.
 
         Raises:
             ValueError: another number of rows, or a set of Gaussians that would lose its last one.
@@ -153,8 +154,9 @@ class ExpertModel(Model):
         rows = kept.split([len(one) for one in sets])
         if any(len(own) and not own.any() for own in rows):
             raise ValueError("expected at least one Gaussian of each set to stay, found a set that would lose all")
+        holders = [*optimizers]
         for one, own in zip(sets, rows, strict=True):
-            one.keep(own)
+            one.keep(own, holders)
 
     def part_at(self, time: float) -> tuple["ExpertModel", slice]:
         """Who renders at ``time`` in [0,1], and where its Gaussians stand among those stored; an expert of several

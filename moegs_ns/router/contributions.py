@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from moegs_ns.router.ensemble import Instant
+from moegs_ns.router.instant import Instant
 
 
 @torch.enable_grad()

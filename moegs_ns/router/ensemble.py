@@ -1,4 +1,4 @@
-"""A model that holds frozen experts: what mixtures and fused models have in common.
+"""A model that holds experts, frozen as a rule: what mixtures and fused models have in common.
 
 Its state holds the experts too: such a run works after the expert runs are deleted.
 """
@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-import torch.nn.functional as F
 import tyro
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes
@@ -33,12 +32,13 @@ from moegs_ns.router.experts import (
     run_folder,
     unique_names,
 )
+from moegs_ns.router.instant import Instant, side_by_side
 from moegs_ns.router.same_scene import check_same_scene, facts_of_training_data
 from moegs_ns.router.splat_cache import SplatCache
+from moegs_ns.runs.checkpoint_files import find_checkpoint
+from moegs_ns.runs.checkpoints import read_checkpoint
 from moegs_ns.splats.camera import viewmat_from_camera_to_world
-from moegs_ns.splats.projection import ProjectionSettings
-from moegs_ns.splats.rasterize import Rasterized, rasterize, resolve_backend
-from moegs_ns.splats.rays import ray_image
+from moegs_ns.splats.rasterize import resolve_backend
 from moegs_ns.splats.splats import Splats, concatenate
 
 
@@ -51,6 +51,8 @@ class EnsembleModelConfig(ModelConfig):
     experts: Annotated[tuple[Path, ...], tyro.conf.arg(prefix_name=False)] = ()
     """Run folders of the trained experts. Not needed to resume, evaluate or view a run of this kind: it holds its
     experts."""
+    source: Path | None = None
+    """Run whose checkpoint says which experts there are; --load-dir sets it. Not needed to evaluate or view a run."""
     background: Literal["own", "black", "white"] = "own"
     """Colour behind each expert's Gaussians: the one it was trained with, or the same for all."""
     ssim_weight: float = 0.2
@@ -81,51 +83,7 @@ class EnsembleModelConfig(ModelConfig):
     def prepare_resume(self, run: Path) -> None:
         """The trainer calls this before it builds the model to resume ``run``: the experts are those of ``run``."""
         self.experts = experts_of_router_run(run, given=self.experts)
-
-
-@dataclass(frozen=True, eq=False)
-class Instant:
-    """All experts' Gaussians as one camera is to see them, end to end in expert order."""
-
-    time: float
-    experts: list[ExpertModel]
-    """Who renders for each expert: itself, or a clip of it."""
-    rows: list[slice]
-    """Where these Gaussians stand among those stored."""
-    splats: Splats
-    expert_ids: Tensor
-    """``[N]`` int32."""
-    channels: Tensor
-    """``[N,C]`` colours or features, filled up with zeros to the widest expert's C."""
-    viewmat: Tensor
-    intrinsics: Tensor
-    width: int
-    height: int
-
-    @property
-    def settings(self) -> list[ProjectionSettings]:
-        """How each expert's Gaussians are projected."""
-        return [expert.projection_settings for expert in self.experts]
-
-    def rays(self) -> Tensor:
-        """``[6,H,W]`` camera centre and direction."""
-        return ray_image(self.viewmat, self.intrinsics, self.width, self.height)
-
-    def rasterize(self, splats: Splats | None = None, **options: Any) -> Rasterized:
-        """One pass over all Gaussians, in other ``splats`` if given; ``options`` as for `rasterize`, with
-        ``channels``."""
-        return rasterize(
-            self.splats if splats is None else splats,
-            options.pop("channels"),
-            self.viewmat,
-            self.intrinsics,
-            self.width,
-            self.height,
-            expert_ids=self.expert_ids,
-            num_experts=len(self.experts),
-            settings=self.settings,
-            **options,
-        )
+        self.source = run
 
 
 class EnsembleModel(Model):
@@ -161,14 +119,32 @@ class EnsembleModel(Model):
         except (OSError, ValueError, RuntimeError, KeyError, EOFError, pickle.UnpicklingError) as error:
             # Whatever happened to the experts' runs, a checkpoint of this model holds them. Training looks for them.
             self._why_empty = error
+            if self._take_from_source():
+                return
             CONSOLE.print(
                 f"[yellow]{error}\nNot all expert runs could be read; the checkpoint of this run holds the experts.",
                 soft_wrap=True,
             )
             self._make_learnt([1] * len(config.experts))
             return
+        if not specs and self._take_from_source():
+            return
         self._take(specs, experts)
         self._make_learnt([expert.num_gaussians for expert in experts])
+
+    def _take_from_source(self) -> bool:
+        """Build the experts, with placeholders for Gaussians, where the run to resume says which they are: what
+        optimizers hold before a checkpoint is loaded must be what is trained afterwards."""
+        if self.config.source is None:
+            return False
+        try:
+            state = read_checkpoint(find_checkpoint(self.config.source))["pipeline"]
+        except FileNotFoundError:
+            return False  # for training it was found a moment ago; for all else the checkpoint to come is enough
+        specs = specs_in_state(state, "_model.")
+        self._take(specs, [spec.build() for spec in specs])
+        self._make_learnt([1] * len(specs))
+        return True
 
     def make_learnt(self, counts: Sequence[int]) -> None:
         """Make what is learnt beside experts of ``counts`` Gaussians; a checkpoint may bring other numbers later."""
@@ -350,12 +326,6 @@ class EnsembleModel(Model):
     def get_metrics_dict(self, outputs: dict, batch: dict) -> dict[str, Any]:
         """Training PSNR of one view."""
         return {"psnr": image_psnr(outputs["rgb"], ground_truth_image(batch, self.device))}
-
-
-def side_by_side(channels: Sequence[Tensor]) -> Tensor:
-    """Rows of several experts ``[N_k, C_k]`` end to end, filled up with zeros to the widest."""
-    widest = max(rows.shape[1] for rows in channels)
-    return torch.cat([F.pad(rows, (0, widest - rows.shape[1])) for rows in channels])
 
 
 def specs_in_state(state: Mapping[str, Any], prefix: str = "") -> list[ExpertSpec]:

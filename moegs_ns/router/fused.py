@@ -18,19 +18,13 @@ from torch.nn import Parameter
 
 from moegs_ns.experts.base import ExpertModel
 from moegs_ns.experts.views import ground_truth_image, image_psnr
-from moegs_ns.router.ensemble import EnsembleModel, EnsembleModelConfig, specs_in_state
+from moegs_ns.router.ensemble import EnsembleModel, EnsembleModelConfig
+from moegs_ns.router.expert_learning import learning_tensors, let_learn
 from moegs_ns.router.experts import ExpertSpec, training_gains
 from moegs_ns.router.mixture import MixtureModel
 from moegs_ns.router.shares import GaussianShares
 from moegs_ns.router.union import render_union, require_colours
-from moegs_ns.runs.checkpoint_files import find_checkpoint
-from moegs_ns.runs.checkpoints import read_checkpoint
 from moegs_ns.runs.record import read_run_record
-from moegs_ns.splats.gaussian_set import GaussianSet
-
-#: Tensors of Gaussians that ``finetune all`` trains, each an optimizer group: where a Gaussian is, its shape, its
-#: opacity and its colour. How it moves, and networks that say so, stay as they are.
-FINETUNED_TENSORS = ("means", "scales", "quats", "opacities", "sh_base", "sh_rest", "features")
 
 
 @dataclass
@@ -43,8 +37,6 @@ class FusedModelConfig(EnsembleModelConfig):
     of the experts' Gaussians. Motion, deformation fields and networks stay frozen."""
     share_maps: bool = False
     """Also render each expert's part of what is seen, as share_<name>; nearly doubles the time of a render."""
-    source: Path | None = None
-    """Run whose checkpoint says which experts there are; --load-dir sets it. Not needed to evaluate or view a run."""
 
     def prepare_start(self, data: Mapping[str, Any]) -> None:
         """The trainer calls this before a new run without a checkpoint, which cannot be.
@@ -79,20 +71,6 @@ class FusedModel(EnsembleModel):
     config: FusedModelConfig
     shares: GaussianShares
 
-    def populate_modules(self) -> None:
-        """Build the experts, with placeholders for Gaussians, where the run to resume says which they are: what
-        optimizers hold before a checkpoint is loaded must be what is trained afterwards."""
-        super().populate_modules()
-        if self.config.source is None or self.specs:
-            return
-        try:
-            state = read_checkpoint(find_checkpoint(self.config.source))["pipeline"]
-        except FileNotFoundError:
-            return  # for training it was found a moment ago; for all else the checkpoint to come is enough
-        specs = specs_in_state(state, "_model.")
-        self._take(specs, [spec.build() for spec in specs])
-        self._make_learnt([1] * len(specs))
-
     def make_learnt(self, counts: Sequence[int]) -> None:
         """Shares of 1: the union of the experts."""
         self.shares = GaussianShares(counts)
@@ -115,25 +93,13 @@ class FusedModel(EnsembleModel):
     def _take(self, specs: list[ExpertSpec], experts: list[ExpertModel]) -> None:
         super()._take(specs, experts)
         if self.experts_learn:
-            for parameters in self._gaussian_tensors().values():
-                for parameter in parameters:
-                    parameter.requires_grad_(True)
-
-    def _gaussian_tensors(self) -> dict[str, list[Parameter]]:
-        """By name, those of every expert, of each of its clips and of each kind of its Gaussians."""
-        groups: dict[str, list[Parameter]] = {}
-        for module in self.experts.modules():
-            if isinstance(module, GaussianSet):
-                for name in FINETUNED_TENSORS:
-                    if name in module.params:
-                        groups.setdefault(name, []).append(module.params[name])
-        return groups
+            let_learn(self.experts)
 
     def get_param_groups(self) -> dict[str, list[Parameter]]:
         """Group ``shares``, and those of the Gaussians' tensors if they learn."""
         self.require_experts()
         groups = {"shares": [*self.shares.values]}
-        return {**groups, **self._gaussian_tensors()} if self.experts_learn else groups
+        return {**groups, **learning_tensors(self.experts)} if self.experts_learn else groups
 
     def learning_rate_scales(self) -> dict[str, float]:
         """Positions learn in proportion to the size of the camera rig."""

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from moegs_ns.splats.optimizer_rows import kept_rows
+
 ALL_ROWS = slice(None)
 
 
@@ -37,30 +39,15 @@ class GaussianWeights(nn.Module):
     def keep(self, kept: Tensor, optimizers: Iterable[Optimizer] = ()) -> None:
         """Leave only the weights of ``kept [N]`` bool, in their order; optimizers take their moments along.
 
-        The parameters are new leaves in the places of the old: tensors cut out of the old ones would learn nothing.
         Whoever keeps lists of parameters beside the optimizers has to renew them.
         """
+        holders = [*optimizers]
         for name, old in list(self.named_parameters()):
-            new = nn.Parameter(old.data[kept], requires_grad=old.requires_grad)
-            setattr(self, name, new)
-            for optimizer in optimizers:
-                _replace(optimizer, old, new, kept)
+            setattr(self, name, kept_rows(old, kept, holders))
 
     def channels(self, time: float, rows: slice = ALL_ROWS) -> Tensor:
         """``[N,base + 1]`` weights and t * w_time at ``time`` in [0,1], of those Gaussians in ``rows``."""
         return torch.cat([self.base[rows], time * self.time[rows]], dim=1)
-
-
-def _replace(optimizer: Optimizer, old: nn.Parameter, new: nn.Parameter, kept: Tensor) -> None:
-    """``new``, the rows ``kept`` of ``old``, takes its place in an optimizer that holds it."""
-    for group in optimizer.param_groups:
-        group["params"] = [new if one is old else one for one in group["params"]]
-    state = optimizer.state.pop(old, None)
-    if state is not None:
-        optimizer.state[new] = {
-            key: value[kept] if torch.is_tensor(value) and value.shape == old.shape else value
-            for key, value in state.items()
-        }
 
 
 def resize_to_checkpoint(module: nn.Module, state_dict: dict, prefix: str, *_: object) -> None:

@@ -1,5 +1,6 @@
 """The mixture: frozen experts, a router, and the picture they make together (MoE-GS Eq. 8)."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,9 +15,11 @@ from torch.nn import Parameter
 from moegs_ns.experts.base import ExpertModel
 from moegs_ns.experts.views import ground_truth_image, image_psnr
 from moegs_ns.router.comparisons import disagreement
-from moegs_ns.router.ensemble import EnsembleModel, EnsembleModelConfig, Instant
-from moegs_ns.router.experts import training_gains
+from moegs_ns.router.ensemble import EnsembleModel, EnsembleModelConfig
+from moegs_ns.router.expert_learning import learning_tensors, let_learn
+from moegs_ns.router.experts import ExpertSpec, training_gains
 from moegs_ns.router.gate import gate
+from moegs_ns.router.instant import Instant
 from moegs_ns.router.interface import RouterView
 from moegs_ns.router.pruning import check_schedule, due, every, prune_by_schedule, wanted
 from moegs_ns.router.pruning_options import PruningOptions
@@ -44,16 +47,27 @@ class MixtureModelConfig(RouterOptions, PruningOptions, EnsembleModelConfig):
     always blends all: experts left out would not learn."""
     weight_background: float = 0.0
     """Value of the weight channels where no Gaussian is; the authors' code has 1."""
+    experts_learn_from: int = 0
+    """From this step on the experts' Gaussians learn too, together with the router: positions, shapes, opacities and
+    colours; motion, deformation fields and networks stay frozen. 0 = never, as in the paper."""
 
 
 class MixtureModel(EnsembleModel):
     """K frozen experts and the router that blends their images per pixel.
 
     All experts' colours and router weights are composited in ONE pass; each expert keeps its own transmittance. Only
-    the router learns. With the volume router all Gaussians make one picture, whose opacities it gates.
+    the router learns, unless ``experts_learn_from`` says otherwise.
+
+    With the volume router all Gaussians make one picture, whose opacities it gates.
     """
 
     config: MixtureModelConfig
+    _step: int = 0
+
+    @property
+    def experts_learn(self) -> bool:  # type: ignore[override]
+        """Whether the present training step changes the experts' Gaussians."""
+        return 0 < self.config.experts_learn_from <= self._step
 
     def populate_modules(self) -> None:
         """Refuse an impossible gate now, not at the first evaluation; then load the experts."""
@@ -61,6 +75,7 @@ class MixtureModel(EnsembleModel):
         for temperature in (config.train_temperature, config.eval_temperature):
             gate(torch.zeros(len(config.experts) or max(1, config.top_k)), temperature, config.top_k)
         super().populate_modules()
+        config.source = None  # it has served: a resumed run's record is that of one never interrupted
 
     def make_learnt(self, counts: Sequence[int]) -> None:
         """Make the router."""
@@ -77,11 +92,24 @@ class MixtureModel(EnsembleModel):
             if experts:  # none yet: a checkpoint brings them
                 self.common_background(experts)
 
+    def _take(self, specs: list[ExpertSpec], experts: list[ExpertModel]) -> None:
+        super()._take(specs, experts)
+        if self.config.experts_learn_from:
+            let_learn(self.experts)
+
     def get_param_groups(self) -> dict[str, list[Parameter]]:
-        """Router parameters only."""
-        if self._places == 0:
+        """Router parameters, and those of the experts' Gaussians that learn from some step on."""
+        if self._places == 0 or self.config.experts_learn_from:
             self.require_experts()
-        return self.router.param_groups()
+        learning = learning_tensors(self.experts) if self.config.experts_learn_from else {}
+        return {**self.router.param_groups(), **learning}
+
+    def learning_rate_scales(self) -> dict[str, float]:
+        """Positions learn in proportion to the size of the camera rig."""
+        return {"means": self.expert_models[0].camera_extent} if self.specs else {}
+
+    def _note_step(self, step: int) -> None:
+        self._step = step
 
     # -- pruning ---------------------------------------------------------------------------------------------------
 
@@ -94,6 +122,9 @@ class MixtureModel(EnsembleModel):
             ValueError: as for every ensemble, or options of pruning that cannot work.
         """
         callbacks = super().get_training_callbacks(training_callback_attributes)
+        if self.config.experts_learn_from:
+            before = TrainingCallbackLocation.BEFORE_TRAIN_ITERATION
+            callbacks = [*callbacks, TrainingCallback([before], self._note_step)]
         if not wanted(self.config):
             return callbacks
         trainer = training_callback_attributes.trainer
@@ -141,14 +172,14 @@ class MixtureModel(EnsembleModel):
             background = torch.cat([background, empty], dim=1)
         return instant.rasterize(channels=channels, background=background, depth=depth), instant
 
-    @torch.no_grad()
     def pictures(self, composited: Tensor, instant: Instant, rays: Tensor) -> Tensor:
         """The experts' pictures ``[K,H,W,3]`` from their channels ``[K,H,W,C]`` and the image's rays ``[6,H,W]``.
 
-        They are constants: cut off, they cost nothing on the way back.
+        Unless the experts learn they are constants: cut off, they cost nothing on the way back.
         """
-        pairs = zip(instant.experts, composited, strict=True)
-        return torch.stack([expert.decode(image, lambda: rays) for expert, image in pairs])
+        with self._gradients_of_experts():
+            pairs = zip(instant.experts, composited, strict=True)
+            return torch.stack([expert.decode(image, lambda: rays) for expert, image in pairs])
 
     def look(self, camera: Cameras, depth: bool = False) -> tuple[RouterView, Instant]:
         """Everything a router may look at for one camera; ``depth`` where it is wanted beyond the router's need."""
@@ -167,6 +198,7 @@ class MixtureModel(EnsembleModel):
 
     def logits(self, view: RouterView) -> Tensor:
         """``[K,H,W]`` what the gates are the softmax of: the router's logits, less what distrust takes from them."""
+        view = dataclasses.replace(view, pictures=view.pictures.detach())  # a gate is not to be had by repainting
         logits, distrust = self.router.logits(view), self.config.distrust
         return logits - distrust * disagreement(view.pictures) if distrust else logits
 

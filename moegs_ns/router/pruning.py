@@ -1,4 +1,4 @@
-"""Gate-aware pruning (MoE-GS §3.3): Gaussians of frozen experts that matter little are removed, with their weights.
+"""Gate-aware pruning (MoE-GS §3.3): Gaussians of experts that matter little are removed, with their weights.
 
 Which matter little is the affair of `moegs_ns.router.pruning_scores`.
 """
@@ -129,14 +129,14 @@ def remove_gaussians(model: MixtureModel, removed: Tensor, optimizers: Optimizer
         return
     experts, weights = model.expert_models, model.router.gaussian_weights
     kept = (~removed).split([expert.num_gaussians for expert in experts])
-    for expert, own in zip(experts, kept, strict=True):
-        expert.keep_gaussians(own)
     holders = [] if optimizers is None else [*optimizers.optimizers.values()]
+    for expert, own in zip(experts, kept, strict=True):
+        expert.keep_gaussians(own, holders)
     for one, own in zip(weights, kept, strict=bool(weights)):
         one.keep(own, holders)
     if optimizers is not None:
         # nerfstudio keeps a second list of parameters (for gradient clipping).
-        optimizers.parameters.update(model.router.param_groups())
+        optimizers.parameters.update(model.get_param_groups())
     model.forget_splats()
 
 

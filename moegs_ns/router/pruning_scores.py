@@ -21,8 +21,8 @@ from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
 from moegs_ns.router.contributions import contributions
-from moegs_ns.router.ensemble import Instant
 from moegs_ns.router.gate import gate
+from moegs_ns.router.instant import Instant
 from moegs_ns.router.pruning_options import Criterion
 
 if TYPE_CHECKING:  # a mixture may prune itself in training

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from moegs_ns.experts.base import ExpertModel
-from moegs_ns.router.ensemble import Instant
+from moegs_ns.router.instant import Instant
 
 # Pixels less covered than this belong to nobody: all experts have equal shares.
 _MIN_COVER = 1e-10

@@ -6,13 +6,14 @@ attribute cannot be forgotten when Gaussians are cloned, split, removed or loade
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from moegs_ns.splats.native_statistics import add_gradients_native
+from moegs_ns.splats.optimizer_rows import kept_rows
 from moegs_ns.splats.rasterize import takes_native
 
 _REQUIRED = ("means", "scales", "quats", "opacities")
@@ -122,13 +123,15 @@ class GaussianSet(nn.Module):
         return removed
 
     @torch.no_grad()
-    def keep(self, kept: Tensor) -> None:
-        """Leave only the Gaussians of ``kept [N]`` bool, in their order; for sets no optimizer holds (frozen experts).
+    def keep(self, kept: Tensor, optimizers: Iterable[Optimizer] = ()) -> None:
+        """Leave only the Gaussians of ``kept [N]`` bool, in their order; for experts in an ensemble, where a tensor
+        is one of several in its optimizer, if any holds it.
 
         The parameters are new ones: a graph that still lives keeps the shapes of the old.
         """
+        holders = [*optimizers]
         for name, old in list(self.params.items()):
-            self.params[name] = nn.Parameter(old.data[kept], requires_grad=old.requires_grad)
+            self.params[name] = kept_rows(old, kept, holders)
         for name in self._start_values:
             setattr(self, name, self.statistic(name)[kept])
 

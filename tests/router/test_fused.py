@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from moegs_ns.experts.recipes import load_recipe
-from moegs_ns.router.fused import FINETUNED_TENSORS, FusedModel, FusedModelConfig, fuse
+from moegs_ns.router.expert_learning import LEARNING_TENSORS
+from moegs_ns.router.fused import FusedModel, FusedModelConfig, fuse
 from moegs_ns.router.lifting import lift
 from moegs_ns.splats.rasterize import rasterize
 from moegs_ns.splats.splats import concatenate
@@ -177,7 +178,7 @@ def test_fine_tuning_all_reaches_every_gaussian_tensor_and_nothing_else(tmp_path
     expert = make_expert(family, 3, cameras=["cam1"], background="black")
     model = with_shares(make_fused([save_run(tmp_path / "run", expert, family)], finetune="all"))
     found = gradients(model)
-    assert set(found) == {"shares", *FINETUNED_TENSORS} - {"features"}
+    assert set(found) == {"shares", *LEARNING_TENSORS} - {"features"}
     for name, group in found.items():
         assert len(group) == (2 if family == "ex4dgs" and name != "shares" else 1)  # static and dynamic
         assert all(one is not None and one.isfinite().all() and one.abs().max() > 0 for one in group), name

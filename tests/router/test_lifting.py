@@ -7,7 +7,7 @@ import pytest
 import torch
 from nerfstudio.cameras.cameras import Cameras
 
-from moegs_ns.router.ensemble import Instant
+from moegs_ns.router.instant import Instant
 from moegs_ns.router.lifting import Lifting, Responsibilities, evaluation_gates, lift, views_of_stride
 from moegs_ns.router.mixture import MixtureModel
 from moegs_ns.splats import torch_backend

@@ -37,13 +37,15 @@ def gaussians(run: Path) -> int:
     return read_run_record(run)["model"]["num_gaussians"]
 
 
-def test_training_that_prunes_resumes_bit_for_bit(stages: Stages) -> None:
-    whole = stages.train_router("pruning", "--experts", *stages.experts, *SCHEDULE)
+@pytest.mark.parametrize("learning", [(), ("--pipeline.model.experts-learn-from", "3")], ids=["frozen", "learning"])
+def test_training_that_prunes_resumes_bit_for_bit(stages: Stages, learning: tuple[str, ...]) -> None:
+    options, name = (*SCHEDULE, *learning), f"pruning{len(learning)}"
+    whole = stages.train_router(name, "--experts", *stages.experts, *options)
     before, record = gaussians(stages.router), read_run_record(whole)
     assert gaussians(whole) == pytest.approx(0.4 * before, abs=10)
     assert [one["step"] for one in record["pruned"]] == [4, 7, 10]
     assert sum(record["pruned"][-1]["after"].values()) == gaussians(whole)
-    resumed = stages.train_router("pruning-resumed", "--load-dir", whole, "--load-step", "5", *SCHEDULE)
+    resumed = stages.train_router(f"{name}-resumed", "--load-dir", whole, "--load-step", "5", *options)
     assert_equal_state(load(whole), load(resumed))
     assert read_run_record(resumed)["pruned"] == record["pruned"]
     assert read_run_record(resumed)["model"] == record["model"]

@@ -1,0 +1,28 @@
+"""Experts that learn on inside an ensemble, with what it learns itself. The paper's experts stay frozen."""
+
+from torch import nn
+from torch.nn import Parameter
+
+from moegs_ns.splats.gaussian_set import GaussianSet
+
+#: Tensors of Gaussians that learn on, each an optimizer group: where a Gaussian is, its shape, its opacity and its
+#: colour. How it moves, and networks that say so, stay as they are.
+LEARNING_TENSORS = ("means", "scales", "quats", "opacities", "sh_base", "sh_rest", "features")
+
+
+def learning_tensors(experts: nn.Module) -> dict[str, list[Parameter]]:
+    """By name, those of every expert, of each of its clips and of each kind of its Gaussians."""
+    groups: dict[str, list[Parameter]] = {}
+    for module in experts.modules():
+        if isinstance(module, GaussianSet):
+            for name in LEARNING_TENSORS:
+                if name in module.params:
+                    groups.setdefault(name, []).append(module.params[name])
+    return groups
+
+
+def let_learn(experts: nn.Module) -> None:
+    """Ask for gradients of what learns on; all else of the experts stays frozen."""
+    for parameters in learning_tensors(experts).values():
+        for parameter in parameters:
+            parameter.requires_grad_(True)
