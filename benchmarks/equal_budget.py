@@ -1,13 +1,17 @@
 """The honest rival of a mixture: its best expert alone, with as many Gaussians and about as much training time.
 
     python benchmarks/run_suite.py mixed_demo
-    python benchmarks/equal_budget.py mixed_demo
+    python benchmarks/equal_budget.py mixed_demo --slowdown 2.5
     python benchmarks/write_results.py
 
 Reads what benchmarks/run_suite.py kept of a suite. Per seed, the expert with the highest mean score over all seeds is
 trained and evaluated once more, by its recipe with the mixture's whole number of Gaussians as the limit and with its
 schedule stretched until training takes about as long as all experts and the router together. The expert is chosen by
 its scores on the test cameras, which favours the rival. Resumable; the result is kept beside the suite's others.
+
+How many steps fit that time depends on how much longer each takes with more Gaussians, which the seconds of a run on a
+busy machine would hide: --slowdown says it. On an otherwise idle machine, divide the milliseconds that the rival's log
+shows in the middle of its training by the expert's own seconds per step.
 """
 
 import dataclasses
@@ -31,7 +35,6 @@ from moegs_ns.training.run_stages import run_stages
 from moegs_ns.training.stages import Scene, Stage, command_differences, expert_stage, recipe_stage
 
 EQUAL_BUDGET = "equal-budget"
-SLOWDOWN = 1.3
 
 
 @dataclass
@@ -40,10 +43,14 @@ class Arguments:
 
     suite: Annotated[str, tyro.conf.Positional]
     """Name of a file in configs/suites, or a TOML file."""
+    slowdown: float
+    """How much longer a training step takes with the mixture's number of Gaussians than with the expert's own, measured
+    on an idle machine."""
     experts: tuple[str, ...] = ()
     """Which mixture of the suite to rival, by its experts. Default: the only one."""
-    slowdown: float = SLOWDOWN
-    """How much longer a training step takes with the mixture's number of Gaussians than with the expert's own."""
+    router: str = USUAL_ROUTER
+    """Whose training time it gets, by the router's name in the tables. The mixtures of all routers over the same
+    experts are compared with the same rival: name the one that takes longest."""
     name: str = EQUAL_BUDGET
     """What the runs are called, before -seed<seed>."""
     output_dir: Path = ROOT / "outputs" / "suites"
@@ -101,15 +108,17 @@ class Budget:
         )
 
 
-def mixtures_of(results: Sequence[StoredResult], experts: Sequence[str] = ()) -> list[StoredResult]:
-    """The suite's mixtures of one set of experts, one per seed.
+def mixtures_of(
+    results: Sequence[StoredResult], experts: Sequence[str] = (), router: str = USUAL_ROUTER
+) -> list[StoredResult]:
+    """The suite's mixtures of one set of experts by one router, one per seed.
 
     Raises:
         ValueError: none were kept, or of several sets while ``experts`` names none of them.
     """
     sets: dict[tuple[str, ...], list[StoredResult]] = {}
     for result in results:
-        if result.expert_names and router_label(result) == USUAL_ROUTER:
+        if result.expert_names and router_label(result) == router:
             sets.setdefault(tuple(result.expert_names), []).append(result)
     known = "; ".join(" ".join(names) for names in sets) or "none"
     if experts:
@@ -192,7 +201,7 @@ def plan_rivals(suite: Suite, arguments: Arguments) -> list[tuple[Stage, dict[st
     """Per seed the stage, and what is kept about its budget."""
     kept = read_results(arguments.results / suite.name)
     commands = {one["run"]: one["command"] for one, _ in kept}
-    mixtures = mixtures_of([result for _, result in kept], arguments.experts)
+    mixtures = mixtures_of([result for _, result in kept], arguments.experts, arguments.router)
     position = best_expert(mixtures)
     scene = suite.scene(arguments.output_dir.absolute())
     planned = []

@@ -18,6 +18,7 @@ _BEYOND: dict[str, tuple[Any, str]] = {
     "compare": ([], "compares {0}"),
     "distrust": (0.0, "distrust {0}"),
     "top_k": (0, "top-{0}"),
+    "experts_learn_from": (0, "experts learn from step {0}"),
 }
 
 
