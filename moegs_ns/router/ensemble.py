@@ -41,6 +41,8 @@ from moegs_ns.splats.camera import viewmat_from_camera_to_world
 from moegs_ns.splats.rasterize import resolve_backend
 from moegs_ns.splats.splats import Splats, concatenate
 
+_UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, EOFError, pickle.UnpicklingError)
+
 
 @dataclass
 class EnsembleModelConfig(ModelConfig):
@@ -109,6 +111,9 @@ class EnsembleModel(Model):
         self._cache = SplatCache(config.splat_cache_mb * 2**20)
         self._why_empty: Exception | None = None
         self._camera_names: list[str] = (self.kwargs.get("metadata") or {}).get("camera_names", [])
+        self._from_source = self._take_from_source()
+        if self._from_source:
+            return
         try:
             read = [read_expert(run) for run in config.experts]
             names = unique_names([spec.family for spec, _ in read])
@@ -116,18 +121,14 @@ class EnsembleModel(Model):
             experts = [spec.build() for spec in specs]
             for expert, (_, state) in zip(experts, read, strict=True):
                 expert.load_state_dict(state)
-        except (OSError, ValueError, RuntimeError, KeyError, EOFError, pickle.UnpicklingError) as error:
+        except _UNREADABLE as error:
             # Whatever happened to the experts' runs, a checkpoint of this model holds them. Training looks for them.
             self._why_empty = error
-            if self._take_from_source():
-                return
             CONSOLE.print(
                 f"[yellow]{error}\nNot all expert runs could be read; the checkpoint of this run holds the experts.",
                 soft_wrap=True,
             )
             self._make_learnt([1] * len(config.experts))
-            return
-        if not specs and self._take_from_source():
             return
         self._take(specs, experts)
         self._make_learnt([expert.num_gaussians for expert in experts])
@@ -139,9 +140,9 @@ class EnsembleModel(Model):
             return False
         try:
             state = read_checkpoint(find_checkpoint(self.config.source))["pipeline"]
-        except FileNotFoundError:
+            specs = specs_in_state(state, "_model.")
+        except _UNREADABLE:
             return False  # for training it was found a moment ago; for all else the checkpoint to come is enough
-        specs = specs_in_state(state, "_model.")
         self._take(specs, [spec.build() for spec in specs])
         self._make_learnt([1] * len(specs))
         return True
@@ -346,7 +347,8 @@ def _build_from_checkpoint(module: nn.Module, state_dict: dict, prefix: str, *_:
     """Build the experts a checkpoint describes before its tensors are loaded into them."""
     assert isinstance(module, EnsembleModel)
     specs = specs_in_state(state_dict, prefix)
-    if module._places not in (0, len(specs)):
+    other_number = module._places not in (0, len(specs))
+    if other_number and not module._from_source:
         raise ValueError(
             f"expected a checkpoint of {module._places} experts, found one of {len(specs)}: use the --experts it was "
             "trained with, or none"
@@ -357,6 +359,6 @@ def _build_from_checkpoint(module: nn.Module, state_dict: dict, prefix: str, *_:
         return
     device = module.device
     module._take(specs, [spec.build() for spec in specs])
-    if module._places == 0:
+    if module._places == 0 or other_number:
         module._make_learnt([1] * len(specs))
     module.to(device)

@@ -26,3 +26,20 @@ def let_learn(experts: nn.Module) -> None:
     for parameters in learning_tensors(experts).values():
         for parameter in parameters:
             parameter.requires_grad_(True)
+
+
+def check_learning(learn_from: int, total_steps: int | None) -> None:
+    """Refuse a step from which experts cannot learn.
+
+    Args:
+        learn_from: the step; 0 = never.
+        total_steps: of the run, where known.
+
+    Raises:
+        ValueError: before the first step, or after the last.
+    """
+    if learn_from < 0 or (total_steps is not None and learn_from >= max(1, total_steps)):
+        raise ValueError(
+            f"expected --pipeline.model.experts-learn-from between 0 (never) and the run's {total_steps or 'last'} "
+            f"steps, found {learn_from}; lower it, or raise --max-num-iterations"
+        )

@@ -16,7 +16,7 @@ from moegs_ns.experts.base import ExpertModel
 from moegs_ns.experts.views import ground_truth_image, image_psnr
 from moegs_ns.router.comparisons import disagreement
 from moegs_ns.router.ensemble import EnsembleModel, EnsembleModelConfig
-from moegs_ns.router.expert_learning import learning_tensors, let_learn
+from moegs_ns.router.expert_learning import check_learning, learning_tensors, let_learn
 from moegs_ns.router.experts import ExpertSpec, training_gains
 from moegs_ns.router.gate import gate
 from moegs_ns.router.instant import Instant
@@ -105,10 +105,13 @@ class MixtureModel(EnsembleModel):
         return {**self.router.param_groups(), **learning}
 
     def learning_rate_scales(self) -> dict[str, float]:
-        """Positions learn in proportion to the size of the camera rig."""
-        return {"means": self.expert_models[0].camera_extent} if self.specs else {}
+        """Where experts learn, positions do so in proportion to the size of the camera rig."""
+        learning = self.config.experts_learn_from and self.specs
+        return {"means": self.expert_models[0].camera_extent} if learning else {}
 
     def _note_step(self, step: int) -> None:
+        if step == self.config.experts_learn_from:
+            self.forget_splats()  # nothing is asked for twice from now on
         self._step = step
 
     # -- pruning ---------------------------------------------------------------------------------------------------
@@ -122,13 +125,17 @@ class MixtureModel(EnsembleModel):
             ValueError: as for every ensemble, or options of pruning that cannot work.
         """
         callbacks = super().get_training_callbacks(training_callback_attributes)
+        if not self.config.experts_learn_from and not wanted(self.config):
+            return callbacks
+        trainer = training_callback_attributes.trainer
+        total_steps = None if trainer is None else trainer.config.max_num_iterations
+        check_learning(self.config.experts_learn_from, total_steps)
         if self.config.experts_learn_from:
             before = TrainingCallbackLocation.BEFORE_TRAIN_ITERATION
             callbacks = [*callbacks, TrainingCallback([before], self._note_step)]
         if not wanted(self.config):
             return callbacks
-        trainer = training_callback_attributes.trainer
-        check_schedule(self.config.router, self.config, None if trainer is None else trainer.config.max_num_iterations)
+        check_schedule(self.config.router, self.config, total_steps)
         after = TrainingCallbackLocation.AFTER_TRAIN_ITERATION
         return [*callbacks, TrainingCallback([after], self._prune_if_due, args=[training_callback_attributes])]
 

@@ -124,7 +124,7 @@ def score_gaussians(
             sensitivities += _sensitivities(model, logits, temperature, unsaturated)
         rows = _stored_rows(instant, counts)
         seen[rows] += contributions(instant, _maps(logits.detach(), temperature, model.config.top_k)).double()
-        opacities[rows] = torch.maximum(opacities[rows], instant.splats.opacities)
+        opacities[rows] = torch.maximum(opacities[rows], instant.splats.opacities.detach())
         views += 1
     if not views:
         raise ValueError("expected views to score Gaussians by, found none")

@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from moegs_ns.router.expert_learning import LEARNING_TENSORS
 from moegs_ns.router.mixture import MixtureModelConfig
 from moegs_ns.runs.checkpoint_files import find_checkpoint
 from moegs_ns.runs.paths import absolute
 from moegs_ns.runs.record import read_run_record
 from moegs_ns.scene.datamanager import DynamicDataManagerConfig
 from moegs_ns.training.load_run import config_from_plain, dataparser_of
-from moegs_ns.training.optimizers import RAdamConfig
+from moegs_ns.training.optimizers import AdamConfig, RAdamConfig
 from moegs_ns.training.pipeline import MoegsPipelineConfig
 from moegs_ns.training.schedulers import LogLinearDecayConfig
 from moegs_ns.training.trainer_config import MoegsTrainerConfig, default_trainer_config
@@ -49,7 +50,7 @@ def continued_router_run(run: Path, target: Path, further_steps: int) -> MoegsTr
         pipeline=MoegsPipelineConfig(
             datamanager=datamanager, model=config_from_plain(MixtureModelConfig, record["expert"]["config"])
         ),
-        optimizers={name: _optimizer(numbers) for name, numbers in record["learning_rates"].items()},
+        optimizers={name: _optimizer(name, numbers) for name, numbers in record["learning_rates"].items()},
         max_num_iterations=steps + further_steps,
     )
     config.output_dir, config.experiment_name = target.parents[2], target.parents[1].name
@@ -61,10 +62,14 @@ def continued_router_run(run: Path, target: Path, further_steps: int) -> MoegsTr
     return config
 
 
-def _optimizer(numbers: Mapping[str, Any]) -> dict[str, Any]:
-    """A group of the record; what it does not name comes with the optimizers' state."""
+def _optimizer(name: str, numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """A group of the record, before what scales its rates; what it does not name comes with the optimizers' state."""
     schedule = {key: numbers[key] for key in ("lr_final", "max_steps", "restart_step") if key in numbers}
+    scale = numbers.get("scale", 1.0)
+    if "lr_final" in schedule:
+        schedule["lr_final"] /= scale
+    optimizer = AdamConfig if name in LEARNING_TENSORS else RAdamConfig
     return {
-        "optimizer": RAdamConfig(lr=numbers["lr"]),
+        "optimizer": optimizer(lr=numbers["lr"] / scale),
         "scheduler": LogLinearDecayConfig(**schedule) if schedule else None,
     }

@@ -77,11 +77,18 @@ def test_a_pruned_run_is_a_run(stages: Stages, capfd: pytest.CaptureFixture[str]
         prune_run(stages.router, target, PruningPlan(PruningTarget(0.5)))
 
 
-def test_pruning_nothing_and_further_training_is_the_training_itself(stages: Stages) -> None:
+@pytest.mark.parametrize("learning", [(), ("--pipeline.model.experts-learn-from", "3")], ids=["frozen", "learning"])
+def test_pruning_nothing_and_further_training_is_the_training_itself(stages: Stages, learning: tuple[str, ...]) -> None:
     """Twelve steps and four more in a pruned run that lost nothing, against sixteen at once."""
-    target = stages.router.with_name("whole-longer")
-    with_reset_globals(prune_run, stages.router, target, PruningPlan(PruningTarget(0.0), finetune_steps=4))
-    sixteen = stages.train_router("sixteen", "--load-dir", stages.router, "--max-num-iterations", "16")
+    source = stages.router
+    if learning:
+        source = stages.train_router("learning", "--experts", *stages.experts, *learning)
+    target = source.with_name(f"{source.name}-longer")
+    with_reset_globals(prune_run, source, target, PruningPlan(PruningTarget(0.0), finetune_steps=4))
+    sixteen = stages.train_router(
+        f"{source.name}-sixteen", "--load-dir", source, "--max-num-iterations", "16", *learning
+    )
+    assert read_run_record(target)["learning_rates"] == read_run_record(sixteen)["learning_rates"]
     states = [load(run) for run in (target, sixteen)]
     for name in ("pipeline", "optimizers", "schedulers"):
         assert_equal_state(states[0][name], states[1][name])
