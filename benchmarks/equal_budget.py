@@ -29,7 +29,7 @@ from suites import RESULTS, ROOT, StoredResult, Suite, portable, read_results, r
 
 from moegs_ns.experts.recipes import Recipe, load_recipe
 from moegs_ns.reporting.routers import USUAL_ROUTER, router_label
-from moegs_ns.reporting.rows import MIXTURE, mixture_rows
+from moegs_ns.reporting.rows import MIXTURE, expert_rows, mixture_rows
 from moegs_ns.training.processes import Processes
 from moegs_ns.training.run_stages import run_stages
 from moegs_ns.training.stages import Scene, Stage, command_differences, expert_stage, recipe_stage
@@ -78,6 +78,7 @@ class Budget:
         own_seconds: training time of the expert.
         own_steps: its steps.
         slowdown: see `Arguments`.
+        router: whose mixture it is.
     """
 
     rival_of: str
@@ -90,6 +91,7 @@ class Budget:
     own_seconds: float
     own_steps: int
     slowdown: float
+    router: str
 
     @property
     def factor(self) -> float:
@@ -136,7 +138,8 @@ def mixtures_of(
 def best_expert(mixtures: Sequence[StoredResult]) -> int:
     """Position of the expert with the highest mean PSNR over all test images and seeds."""
     names = mixtures[0].expert_names
-    means = [statistics.fmean(mixture.scores[f"expert_{name}/psnr"] for mixture in mixtures) for name in names]
+    rows = [expert_rows(mixture) for mixture in mixtures]
+    means = [statistics.fmean(of[position].values["psnr"] for of in rows) for position in range(len(names))]
     return means.index(max(means))
 
 
@@ -167,7 +170,7 @@ def budget_of(mixture: StoredResult, position: int, slowdown: float) -> Budget:
     whole = {name: int(numbers[name]) for name in ("gaussians", "own_gaussians", "own_steps", "seed")}  # type: ignore[arg-type]
     seconds = {name: float(numbers[name]) for name in ("seconds", "own_seconds")}  # type: ignore[arg-type]
     runs = {"rival_of": run_key(mixture.folder), "own_run": run_key(own.folder)}
-    return Budget(**runs, **whole, **seconds, family=own.expert, slowdown=slowdown)
+    return Budget(**runs, **whole, **seconds, family=own.expert, slowdown=slowdown, router=router_label(mixture))
 
 
 def rival_stage(suite: Suite, scene: Scene, budget: Budget, own_command: str, name: str) -> Stage:

@@ -5,6 +5,7 @@ run_sweep.py kept; no number in these pages is typed by hand.
 """
 
 import dataclasses
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +37,7 @@ from moegs_ns.reporting.appearance import appearance_table
 from moegs_ns.reporting.object_psnr import object_table
 from moegs_ns.reporting.router_tables import router_tables
 from moegs_ns.reporting.routers import USUAL_ROUTER, router_label
-from moegs_ns.reporting.rows import mixture_rows, single_row
+from moegs_ns.reporting.rows import expert_rows, mixture_rows, single_row
 from moegs_ns.reporting.tables import Table, build_tables, mean_and_deviation, seeds_of
 
 PAGE = ROOT / "docs" / "results.md"
@@ -73,7 +74,7 @@ class Arguments:
 
 def rival_notes(kept: Sequence[Kept], router: str = USUAL_ROUTER) -> list[str]:
     """How the equal-budget experts came about, what they really got, and how the mixture by ``router`` compares; one
-    note each. Rivals are made for the usual router's mixture; the others are of the same experts and seeds."""
+    note each. Rivals are made for one router's mixtures; the others are of the same experts and seeds."""
     by_run = {one["run"]: result for one, result in kept}
     by_seed = {result.seed: result for _, result in kept if result.expert_names and router_label(result) == router}
     groups: dict[str, list[tuple[dict[str, Any], StoredResult, StoredResult]]] = {}
@@ -157,14 +158,60 @@ def group_tables(group: Sequence[Kept], kept: Sequence[Kept]) -> list[Table]:
     tables = []
     for router in _own_tables(group):
         results = [one for one in group if not one[1].expert_names or router_label(one[1]) == router]
-        tables += _router_group_tables(results, rival_notes(group, router), kept)
+        notes = [*rival_notes(group, router), *oracle_notes(group, router)]
+        tables += _router_group_tables(results, notes, kept)
     return tables
 
 
 def _own_tables(group: Sequence[Kept]) -> list[str]:
-    """Routers with a table of their own, the usual one first; those to compare with have a row among the routers."""
-    found = dict.fromkeys(router_label(result) for _, result in group if result.expert_names)
-    return [USUAL_ROUTER, *(one for one in found if one != USUAL_ROUTER and one.startswith(USUAL_ROUTER))]
+    """Routers with a table of their own, the usual one first, then what is meant to be better; those to compare with
+    have a row among the routers."""
+    better = {router_label(result): None for _, result in group if result.expert_names and _is_better(result)}
+    return [USUAL_ROUTER, *better]
+
+
+def _is_better(mixture: StoredResult) -> bool:
+    """Whether it is meant to be better than by the paper's router: that with options, or experts that learn on."""
+    config, label = mixture.record["expert"].get("config", {}), router_label(mixture)
+    return label != USUAL_ROUTER and (label.startswith(USUAL_ROUTER) or bool(config.get("experts_learn_from")))
+
+
+def rival_commands(kept: Sequence[Kept]) -> list[str]:
+    """How the equal-budget experts of a suite are made again."""
+    by_run = {one["run"]: result for one, result in kept}
+    commands = {}
+    for one, rival in kept:
+        budget = one.get("equal_budget")
+        if budget is None or budget["rival_of"] not in by_run:
+            continue
+        options = ["--slowdown", str(budget["slowdown"]), "--experts", *by_run[budget["rival_of"]].expert_names]
+        if budget["router"] != USUAL_ROUTER:
+            options += ["--router", budget["router"]]
+        options += ["--name", rival.folder.name.replace(f"-seed{rival.seed}", "")]
+        commands[shlex.join(["equal_budget.py", one["suite"]["name"], *options])] = None
+    return [*commands]
+
+
+def oracle_notes(group: Sequence[Kept], router: str) -> list[str]:
+    """Where a mixture changes its experts: what share of the gap to the oracles it closes, those of the same experts
+    before, which the usual router's mixtures of the same seeds know."""
+    of = {
+        name: {result.seed: result for _, result in group if result.expert_names and router_label(result) == name}
+        for name in (USUAL_ROUTER, router)
+    }
+    pairs = [(of[USUAL_ROUTER][seed], result) for seed, result in of[router].items() if seed in of[USUAL_ROUTER]]
+    if not pairs or not pairs[0][1].experts_changed:
+        return []
+    shares: dict[str, list[float]] = {"smoothed_oracle": [], "pixel_oracle": []}
+    for usual, changed in pairs:
+        best = max(row.values["psnr"] for row in expert_rows(usual))
+        for name, values in shares.items():
+            values.append(100 * (changed.scores["psnr"] - best) / (usual.scores[f"{name}/psnr"] - best))
+    said = {name: mean_and_deviation(values, ".0f") for name, values in shares.items()}
+    return [
+        f"Of the gap from the best expert to the oracles of the experts as they were trained (the table above), the "
+        f"mixture closes {said['smoothed_oracle']} % (smoothed) and {said['pixel_oracle']} % (pixel)."
+    ]
 
 
 def _router_group_tables(group: Sequence[Kept], notes: list[str], kept: Sequence[Kept]) -> list[Table]:
@@ -199,8 +246,8 @@ def suite_section(kept: Sequence[Kept]) -> str:
         machine_sentence({**one["measurement"], "source": one["record"]["source"]}) for one in files
     )
     suite = files[0]["suite"]
-    scripts = ["run_suite.py", *(["equal_budget.py"] if any("equal_budget" in one for one in files) else [])]
-    again = " and ".join(f"`python benchmarks/{script} {suite['name']}`" for script in scripts)
+    scripts = [f"run_suite.py {suite['name']}", *rival_commands(kept)]
+    again = " and ".join(f"`python benchmarks/{script}`" for script in scripts)
     return "\n".join(
         [
             f"## {suite['name']}",

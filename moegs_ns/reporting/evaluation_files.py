@@ -70,8 +70,16 @@ class RunResult:
         count = self.record.get("num_parameters")
         return None if count is None else count * _BYTES_PER_FLOAT / 1e6
 
+    @property
+    def experts_changed(self) -> bool:
+        """Whether a mixture shows its experts otherwise than they were trained: they learnt on in it, or the volume
+        router has one background for all."""
+        config = self.record["expert"].get("config", {})
+        return bool(config.get("experts_learn_from")) or config.get("router") == "volume"
+
     def experts(self) -> list["RunResult | str"]:
-        """The runs a mixture's experts came from, each if it still scores what the mixture's copy of it does.
+        """The runs a mixture's experts came from, each if it still scores what the mixture's copy of it does; where a
+        mixture changes its experts, if it still ends with the step that the mixture started from.
 
         Returns:
             In gate order, the run, or in words why there is none.
@@ -88,6 +96,10 @@ class RunResult:
             result = read_result(folder)
         except (FileNotFoundError, ValueError) as error:
             return f"{name}: {error}"
+        if self.experts_changed:
+            taken = self.record.get("model", {}).get("expert_origins", {}).get(name, {}).get("step")
+            ends = result.protocol.get("step", -1) + 1
+            return result if taken == ends else f"{name} has {ends} steps, the mixture began with {taken}"
         alone, inside = result.scores["psnr"], self.scores[f"expert_{name}/psnr"]
         if abs(alone - inside) > _SAME_SCORE:
             return (

@@ -40,19 +40,30 @@ def single_row(result: RunResult) -> Row:
     return Row(result.expert, {**_quality(result.scores), **_costs(result)}, detail=_name_without_seed(result))
 
 
-def mixture_rows(result: RunResult) -> list[Row]:
-    """All rows of a mixture: its experts, the best of them, the reference pictures, the mixture."""
-    experts = []
+def expert_rows(result: RunResult) -> list[Row]:
+    """A mixture's experts as they were trained, in its order. Where it changes them and a run is not known, as they are
+    inside it, which the row says."""
+    rows = []
     for name, run in zip(result.expert_names, result.experts(), strict=True):
-        quality = _quality(result.scores, f"expert_{name}/")
         count = result.record.get("model", {}).get("num_gaussians_per_expert", {}).get(name)
         costs = _known(gaussians=count) if isinstance(run, str) else _costs(run)
-        experts.append(Row(name, {**quality, **costs}))
+        if result.experts_changed and not isinstance(run, str):
+            rows.append(Row(name, {**_quality(run.scores), **costs}))
+        else:
+            detail = "inside the mixture" if result.experts_changed else ""
+            rows.append(Row(name, {**_quality(result.scores, f"expert_{name}/"), **costs}, detail))
+    return rows
+
+
+def mixture_rows(result: RunResult) -> list[Row]:
+    """All rows of a mixture: its experts, the best of them, the reference pictures, the mixture. Reference pictures are
+    made of the experts' pictures inside the mixture; where it changes them there are none."""
+    experts = expert_rows(result)
     best = max(experts, key=lambda row: row.values["psnr"])
     references = [
         Row(label, _quality(result.scores, f"{key}/"), has_costs=False)
         for key, label in REFERENCES.items()
-        if f"{key}/psnr" in result.scores
+        if f"{key}/psnr" in result.scores and not result.experts_changed
     ]
     costs = {**_costs(result), **_known(total_seconds=_total_seconds(result))}
     return [
@@ -72,7 +83,7 @@ def best_of_retrainings(results: Sequence[RunResult]) -> Row | None:
     """
     if len(results) < 2:
         return None
-    runs = [(row, result) for result in results for row in mixture_rows(result) if row.label in result.expert_names]
+    runs = [(row, result) for result in results for row in expert_rows(result)]
     row, result = max(runs, key=lambda pair: pair[0].values["psnr"])
     return Row(f"best of {len(results)} retrainings", row.values, detail=f"{row.label}, seed {result.seed}")
 
@@ -85,10 +96,10 @@ def mixture_facts(result: RunResult) -> dict[str, float]:
         the smoothed and the pixel oracle. ``router_cost``: router training time as a share of all experts' together.
     """
     scores = result.scores
-    best = max(scores[f"expert_{name}/psnr"] for name in result.expert_names)
+    best = max(row.values["psnr"] for row in expert_rows(result))
     facts = {"over_best": scores["psnr"] - best}
     for key, oracle in (("smoothed_share", "smoothed_oracle/psnr"), ("pixel_share", "pixel_oracle/psnr")):
-        if oracle in scores and scores[oracle] > best:
+        if oracle in scores and scores[oracle] > best and not result.experts_changed:
             facts[key] = facts["over_best"] / (scores[oracle] - best)
     total, own = _total_seconds(result), result.training_seconds
     if total is not None and own is not None and total > own:

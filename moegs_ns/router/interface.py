@@ -12,7 +12,8 @@ from moegs_ns.router.gaussian_weights import ALL_ROWS, GaussianWeights
 
 @dataclass(frozen=True, eq=False)
 class RouterView:
-    """One image as K frozen experts show it. Only ``weights`` carries gradients."""
+    """One image as K experts show it. ``weights`` carries gradients, and ``pictures`` where experts learn; gates are
+    made of the latter's values alone."""
 
     time: float
     """In [0,1] from first to last frame."""

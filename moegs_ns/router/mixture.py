@@ -1,4 +1,4 @@
-"""The mixture: frozen experts, a router, and the picture they make together (MoE-GS Eq. 8)."""
+"""The mixture: experts, frozen as a rule, a router, and the picture they make together (MoE-GS Eq. 8)."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -53,7 +53,7 @@ class MixtureModelConfig(RouterOptions, PruningOptions, EnsembleModelConfig):
 
 
 class MixtureModel(EnsembleModel):
-    """K frozen experts and the router that blends their images per pixel.
+    """K experts and the router that blends their images per pixel.
 
     All experts' colours and router weights are composited in ONE pass; each expert keeps its own transmittance. Only
     the router learns, unless ``experts_learn_from`` says otherwise.
@@ -157,7 +157,7 @@ class MixtureModel(EnsembleModel):
     # -- rendering -------------------------------------------------------------------------------------------------
 
     def composite(self, camera: Cameras, depth: bool) -> tuple[Rasterized, Instant]:
-        """Channels and router weights of all experts in one pass; gradients reach the weights only.
+        """Channels and router weights of all experts in one pass; gradients reach the weights, and experts that learn.
 
         Args:
             camera: ``Cameras`` of size 1.

@@ -43,7 +43,7 @@ def test_a_sweep_and_an_equal_budget_expert_end_to_end(project_root: Path, tmp_p
     )
 
     run("run_suite.py", "suite.toml", *places, tmp_path / "results", "--devices", "cpu")
-    said = run("equal_budget.py", "suite.toml", *places, tmp_path / "results", "--devices", "cpu")
+    said = run("equal_budget.py", "suite.toml", "--slowdown", "1.5", *places, tmp_path / "results", "--devices", "cpu")
     assert "/equal-budget-seed7" in said
     page = tmp_path / "page.md"
     command = [sys.executable, project_root / "benchmarks" / "write_results.py", "--results", tmp_path / "results"]

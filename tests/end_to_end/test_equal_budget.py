@@ -183,7 +183,7 @@ def test_seeds_from_motion_grow_with_the_number_of_gaussians(
     """400 seeds at a limit of 1000, or without a limit at the 800 Gaussians the expert ended with."""
     budget = scripts["equal_budget"].Budget(
         rival_of="", seed=1, family="stg", gaussians=2500, seconds=200.0, own_run="", own_gaussians=800,
-        own_seconds=100.0, own_steps=60, slowdown=1.0,
+        own_seconds=100.0, own_steps=60, slowdown=1.0, router="volume-aware pixel router",
     )  # fmt: skip
     own = Recipe(60, 2, True, motion_seeds=400, model={**limit, "densify_stop": 40, "densify_interval": 10})
     recipe = budget.recipe(own)
@@ -260,7 +260,8 @@ def test_it_is_trained_evaluated_kept_and_shown_beside_the_mixture(
     # The expert that is mixed and the one that is not are two: 29.2 and 29.75 above 20.
     assert "4dgaussians +9.20 ± 0.28 dB, mixture +10.00 ± 0.00 dB" in text
     assert "4dgaussians (equal-budget) +9.75 ± 0.00 dB" in text
-    assert "`python benchmarks/run_suite.py try` and `python benchmarks/equal_budget.py try`, which run" in text
+    again = "equal_budget.py try --slowdown 1.2 --experts stg 4dgaussians --name equal-budget`, which run"
+    assert f"`python benchmarks/run_suite.py try` and `python benchmarks/{again}" in text
     assert any(shlex.split(line)[5] == "equal-budget-seed2" for line in lines if line.startswith("ns-train"))
 
 

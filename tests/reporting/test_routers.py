@@ -56,3 +56,32 @@ def test_other_routers_are_no_seeds_of_a_mixture(tmp_path: Path) -> None:
     usual, pixel = build_tables([read_result(run) for run in runs])
     assert usual.title == "mixed: stg + 4dgaussians, mean ± sd of seeds 1, 2"
     assert pixel.title == "mixed: stg + 4dgaussians, pixel router, seed 1"
+
+
+@pytest.mark.parametrize("router", [{"experts_learn_from": 5}, {"router": "volume"}], ids=["learning", "volume"])
+def test_experts_that_a_mixture_changes_are_shown_as_they_were_trained(tmp_path: Path, router: dict) -> None:
+    run = leave(tmp_path, 31.0, 1, **router)
+    record = json.loads((run / "run.json").read_text())
+    record["model"]["expert_origins"] = {name: {"step": 100} for name in EXPERTS}
+    (run / "run.json").write_text(json.dumps(record))
+    scores = json.loads((run / "eval_test.json").read_text())
+    scores["results"] |= {"expert_stg/psnr": 20.0, "expert_4dgaussians/psnr": 30.5}
+    (run / "eval_test.json").write_text(json.dumps(scores))
+    (table,) = build_tables([read_result(run)])
+    assert [row[:2] for row in table.rows] == [
+        ["stg", "29.00"],
+        ["4dgaussians", "28.00"],
+        ["best expert (stg)", "29.00"],
+        ["mixture", "31.00"],
+    ]
+    assert any(note.startswith("The mixture is +2.00 dB from the best expert.") for note in table.notes)
+
+    record["model"]["expert_origins"]["4dgaussians"]["step"] = 50
+    (run / "run.json").write_text(json.dumps(record))
+    (table,) = build_tables([read_result(run)])
+    assert [row[:2] for row in table.rows][:3] == [
+        ["stg", "29.00"],
+        ["4dgaussians (inside the mixture)", "30.50"],
+        ["best expert (4dgaussians)", "30.50"],
+    ]
+    assert any("4dgaussians has 100 steps, the mixture began with 50" in note for note in table.notes)
