@@ -16,6 +16,7 @@ from moegs_ns.reporting.appearance import appearance_table, separation
 from moegs_ns.reporting.motion import MotionStatistics, TrackError, errors_from_plain, statistics_from_plain
 from moegs_ns.reporting.motion_tables import statistics_table, track_table
 from moegs_ns.reporting.object_psnr import PROTOCOL
+from moegs_ns.reporting.routers import USUAL_ROUTER, router_label
 from moegs_ns.reporting.rows import mixture_facts
 from moegs_ns.reporting.tables import Table, build_tables, mean_and_deviation
 
@@ -197,9 +198,11 @@ def expectations_told(statistics: Mapping[str, Sequence[MotionStatistics]]) -> l
 
 
 def mixtures_part(suite: SuiteRuns) -> list[str]:
-    """How far mixtures are from their best experts."""
+    """How far mixtures by the paper's router are from their best experts."""
     leads: dict[str, list[float]] = {}
     for _, result in suite.mixtures:
+        if router_label(result) != USUAL_ROUTER:
+            continue
         leads.setdefault(" + ".join(result.expert_names), []).append(mixture_facts(result)["over_best"])
     if not leads:
         return []
