@@ -5,7 +5,7 @@
     python benchmarks/write_results.py
 
 Resumable: finished runs are skipped, interrupted ones go on from their last checkpoint. Writes one JSON per mixture
-into benchmarks/results/fusion. Depths are compared between cameras where `moegs report geometry` is there.
+into benchmarks/results/fusion. Depths are compared between cameras as by `moegs report geometry`.
 """
 
 from collections.abc import Sequence
@@ -30,6 +30,8 @@ from suites import (
     write_json,
 )
 
+from moegs_ns.cli.geometry import ReportGeometry, geometry_summary
+from moegs_ns.reporting.depth_consistency import ConsistencyRules
 from moegs_ns.reporting.evaluation_files import read_result
 from moegs_ns.training.fusion import Background, Finetune, FusionPlan, make_finetuned, make_fused, plan_fusion
 from moegs_ns.training.processes import Processes
@@ -87,21 +89,18 @@ def mixtures_of(suite: Suite, output_dir: Path, experts: Sequence[str] = ()) -> 
     return stages
 
 
-def depth_consistency(run: Path, row: str, console: Console) -> dict[str, Any] | None:
-    """Multi-view depth consistency of one row of a run, with the defaults of `moegs report geometry`; None where this
-    version has no such report."""
-    try:
-        from moegs_ns.cli.geometry import ReportGeometry, geometry_summary
-        from moegs_ns.reporting.depth_consistency import ConsistencyRules
-    except ModuleNotFoundError:
-        return None
+def depth_consistency(run: Path, row: str, console: Console) -> dict[str, dict[str, Any]]:
+    """Multi-view depth consistency with the defaults of `moegs report geometry`: ``geometry`` of one row of a run, and
+    ``geometry_of_experts`` by name, where the run has rows of them."""
     summary = geometry_summary(run, ConsistencyRules(), ReportGeometry.frames, console)
-    return {"rules": summary["asked"], **summary["rows"][row]["consistency"]}
+    rows = {name: one["consistency"] for name, one in summary["rows"].items()}
+    experts = {name: found for name, found in rows.items() if name != row}
+    return {"geometry": {"rules": summary["asked"], **rows[row]}, "geometry_of_experts": experts}
 
 
 def kept_row(stage: Stage, row: str, console: Console) -> dict[str, Any]:
     """What is kept of one run."""
-    return keep(read_result(stage.run), stage, {"geometry": depth_consistency(stage.run, row, console)})
+    return keep(read_result(stage.run), stage, depth_consistency(stage.run, row, console))
 
 
 def rows_of(plan: FusionPlan, mixture: Stage, console: Console) -> dict[str, Any]:

@@ -88,4 +88,9 @@ def _notes(contents: Sequence[dict[str, Any]], with_geometry: bool) -> list[str]
     ]
     if with_geometry:
         notes.append("MDC: mean reprojection error of depth over pairs of cameras, world units and % of depth.")
+        experts = [one["rows"]["mixture"].get("geometry_of_experts", {}) for one in contents]
+        if all(experts):
+            errors = {name: [found[name]["error"] for found in experts] for name in experts[0]}
+            said = ", ".join(f"{name} {mean_and_deviation(values, '.4f')}" for name, values in errors.items())
+            notes.append(f"MDC of the mixture's experts: {said}.")
     return notes
