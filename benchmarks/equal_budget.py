@@ -1,7 +1,7 @@
 """The honest rival of a mixture: its best expert alone, with as many Gaussians and about as much training time.
 
     python benchmarks/run_suite.py mixed_demo
-    python benchmarks/equal_budget.py mixed_demo --slowdown 2.5
+    python benchmarks/equal_budget.py mixed_demo --slowdown 2
     python benchmarks/write_results.py
 
 Reads what benchmarks/run_suite.py kept of a suite. Per seed, the expert with the highest mean score over all seeds is
@@ -9,9 +9,9 @@ trained and evaluated once more, by its recipe with the mixture's whole number o
 schedule stretched until training takes about as long as all experts and the router together. The expert is chosen by
 its scores on the test cameras, which favours the rival. Resumable; the result is kept beside the suite's others.
 
-How many steps fit that time depends on how much longer each takes with more Gaussians, which the seconds of a run on a
-busy machine would hide: --slowdown says it. On an otherwise idle machine, divide the milliseconds that the rival's log
-shows in the middle of its training by the expert's own seconds per step.
+How many steps fit that time depends on how much longer each takes with more Gaussians, which is known only afterwards:
+--slowdown guesses it. The tables say what seconds each really got; where they differ, take the rival's seconds per step
+over the expert's own, both trained under like conditions, for the next guess.
 """
 
 import dataclasses
@@ -44,8 +44,8 @@ class Arguments:
     suite: Annotated[str, tyro.conf.Positional]
     """Name of a file in configs/suites, or a TOML file."""
     slowdown: float
-    """How much longer a training step takes with the mixture's number of Gaussians than with the expert's own, measured
-    on an idle machine."""
+    """How much longer a training step takes with the mixture's number of Gaussians than with the expert's own, on
+    average over the whole training."""
     experts: tuple[str, ...] = ()
     """Which mixture of the suite to rival, by its experts. Default: the only one."""
     router: str = USUAL_ROUTER

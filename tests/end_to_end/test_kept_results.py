@@ -105,3 +105,17 @@ def test_the_papers_router_is_ahead_of_the_others_of_its_table_4(
 def test_plus_is_better_than_the_papers_router(project_root: Path, suite: str, seeds: tuple[int, ...]) -> None:
     means = router_means(project_root, suite, seeds, ("", "+plus"))
     assert means["+plus"] >= means[""] + LEAST_GAIN_DB
+
+
+def test_plus_beats_the_best_expert_of_equal_budget(project_root: Path) -> None:
+    """On the real scene, whose rivals were trained with the time that plus took."""
+    folder = project_root / "benchmarks" / "results" / "basketball_quick"
+    files = [json.loads(file.read_text("utf8")) for file in sorted(folder.glob("*_equal-budget-seed*.json"))]
+    rivals = {one["record"]["seed"]: one for one in files}
+    assert set(rivals) == set(SEEDS)
+    for rival in rivals.values():
+        budget, record = rival["equal_budget"], rival["record"]
+        assert record["model"]["num_gaussians"] >= 0.95 * budget["gaussians"]
+        assert record["progress"]["training_seconds"] >= 0.9 * budget["seconds"]
+    plus = router_means(project_root, "basketball_quick", SEEDS, ("+plus",))["+plus"]
+    assert plus >= mean(one["scores"]["psnr"] for one in rivals.values())
