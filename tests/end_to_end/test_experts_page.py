@@ -176,7 +176,7 @@ def test_the_results_page_has_a_table_per_mixture(scripts: dict[str, ModuleType]
     trio["scores"] |= {"expert_stg_2/psnr": 28.0, "expert_stg_2/ssim": 0.9}
     rival = expert("stg", 1, 28.0, 60.0, 21.0, shown(1, 0, 0, 0), None)
     rival["run"] = "mixed/moegs-stg/rival-seed1"
-    rival["equal_budget"] = {"rival_of": trio["run"], "steps": 24, "own_steps": 12}
+    rival["equal_budget"] = {"rival_of": trio["run"], "steps": 24, "own_steps": 12, "slowdown": 1.5, "router": "volume"}
     alone = expert("ed3dgs", 1, 26.0, 60.0, 21.0, shown(1, 0, 0, 0), None)
     for name, run in (("trio", trio), ("rival", rival), ("alone", alone)):
         (results / "try" / f"{name}.json").write_text(json.dumps(run))
@@ -190,6 +190,8 @@ def test_the_results_page_has_a_table_per_mixture(scripts: dict[str, ModuleType]
     )
     assert "mixture +2.50 ± 0.00 dB." in text  # 29 above 26.5, not the mean with 31
     assert "mixture +4.50 dB, stg (rival) +1.50 dB." in text
+    again = "equal_budget.py try --slowdown 1.5 --experts stg 4dgaussians stg_2 --router volume --name rival"
+    assert f"`python benchmarks/{again}`" in text
 
 
 def test_the_page_in_the_repository_is_what_the_script_writes(
