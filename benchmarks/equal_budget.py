@@ -58,7 +58,7 @@ class Arguments:
     results: Path = RESULTS
     """Where the results of suites are kept."""
     devices: tuple[str, ...] = ()
-    """CUDA devices to train on (or cpu). Default: the first there is."""
+    """CUDA devices to train on (or cpu), a rival each at a time. Default: the first there is."""
     plan: bool = False
     """Only print the command lines and how far each run is."""
 
@@ -229,13 +229,13 @@ def main(arguments: Arguments, processes: Processes | None = None) -> None:
             console.print(line, soft_wrap=True, markup=False, highlight=False)
     if arguments.plan:
         return
+    run_stages(
+        [stage for stage, _ in planned],
+        arguments.devices or (None,),
+        notify=lambda stage, event: console.print(f"{event}: {run_key(stage.run)}", highlight=False),
+        processes=processes,
+    )
     for stage, about in planned:
-        run_stages(
-            [stage],
-            arguments.devices or (None,),
-            notify=lambda stage, event: console.print(f"{event}: {run_key(stage.run)}", highlight=False),
-            processes=processes,
-        )
         file = store(suite, stage, arguments.results / suite.name, {"equal_budget": about})
         console.print(f"kept: {file}", soft_wrap=True, highlight=False)
     console.print("now: python benchmarks/write_results.py")
