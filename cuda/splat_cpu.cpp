@@ -11,6 +11,7 @@
 #include "cpu_decoder.h"
 #include "cpu_deformed.h"
 #include "cpu_differences.h"
+#include "cpu_heads.h"
 #include "cpu_keyframes.h"
 #include "cpu_photometric.h"
 #include "cpu_planes.h"
@@ -313,6 +314,22 @@ int32_t moegs_decoder_backward(int64_t count, int64_t stride, int32_t sigmoid, c
     return guarded([&]() -> int32_t {
         const Decoder decoder{count, stride, features, rays, hidden_weight, color_weight, sigmoid != 0};
         decoder_backward(decoder, v_rgb, threads, v_features, v_hidden_weight, v_color_weight);
+        return MOEGS_OK;
+    });
+}
+
+int32_t moegs_heads_forward(const moegs_heads *network, int32_t threads, float *const *values, float *trunk_hidden,
+                            float *head_hidden) {
+    return guarded([&]() -> int32_t {
+        heads_forward(*network, threads, values, trunk_hidden, head_hidden);
+        return MOEGS_OK;
+    });
+}
+
+int32_t moegs_heads_backward(const moegs_heads *network, const float *trunk_hidden, const float *head_hidden,
+                             const float *const *v_values, int32_t threads, float *v_features, float *v_parameters) {
+    return guarded([&]() -> int32_t {
+        heads_backward(*network, trunk_hidden, head_hidden, v_values, threads, v_features, v_parameters);
         return MOEGS_OK;
     });
 }

@@ -15,7 +15,7 @@ extern "C" {
 #endif
 
 // Raised whenever a signature below changes, so that a caller can refuse a library it does not know.
-#define MOEGS_SPLAT_ABI 5
+#define MOEGS_SPLAT_ABI 6
 
 enum {
     MOEGS_OK = 0,
@@ -168,6 +168,24 @@ int32_t moegs_decoder_forward(int64_t count, int64_t stride, int32_t sigmoid, co
 int32_t moegs_decoder_backward(int64_t count, int64_t stride, int32_t sigmoid, const float *features, const float *rays,
                                const float *hidden_weight, const float *color_weight, const float *v_rgb,
                                int32_t threads, float *v_features, float *v_hidden_weight, float *v_color_weight);
+
+// A network with a shared trunk and one head per output: y_h = V_h relu(W_h relu(T x + t) + w_h) + v_h of `count` rows x.
+// `inputs` and `width` are multiples of sixteen. Forward writes y_h [N, outputs[h]], and what the rectifiers let through
+// where it is wanted. Backward writes the gradients of x and of the parameters, one after the other: T, t, then for each
+// head W_h, w_h, V_h, v_h; an output nothing depends on has the gradient null.
+typedef struct {
+    int64_t count;
+    int32_t inputs, width, heads;
+    const int32_t *outputs;                  // [heads]
+    const float *features;                   // [N, inputs]
+    const float *trunk_weight, *trunk_bias;  // T [width, inputs], t [width]
+    const float *const *parameters;          // [4 * heads]: W_h [width, width], w_h, V_h [outputs, width], v_h
+} moegs_heads;
+int32_t moegs_heads_forward(const moegs_heads *network, int32_t threads, float *const *values,
+                            float *trunk_hidden /*[N, width] or null*/, float *head_hidden /*[heads, N, width] or null*/);
+int32_t moegs_heads_backward(const moegs_heads *network, const float *trunk_hidden, const float *head_hidden,
+                             const float *const *v_values, int32_t threads, float *v_features /*or null*/,
+                             float *v_parameters);
 
 // Adds to sums [total] the lengths of the gradients v_means2d [N,2] times (half_width, half_height) of the Gaussians that
 // are visible [N], and to counts [total] their number. rows [N], ascending, say where they stand; null: in order.

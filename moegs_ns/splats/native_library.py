@@ -18,7 +18,7 @@ from torch import Tensor
 
 from moegs_ns.splats.native_build import NativeBuildError, ensure_library
 
-_ABI = 5
+_ABI = 6
 _PARALLEL = {0: "serial", 1: "threads", 2: "openmp"}
 _ERRORS = {
     1: "expected expert ids in [0, num_experts), found one outside; check expert_ids",

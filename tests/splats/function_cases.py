@@ -10,6 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from moegs_ns.experts.fields.deformation import evaluate_torch
 from moegs_ns.experts.fields.embedding_smoothness import mean_difference_torch
 from moegs_ns.experts.fields.hexplane import plane_features_torch
 from moegs_ns.experts.heads import decode_torch
@@ -17,6 +18,7 @@ from moegs_ns.losses import photometric_loss_torch, ssim_map_torch
 from moegs_ns.splats.gaussian_set import add_gradients_torch
 from moegs_ns.splats.native_decoder import decode_native
 from moegs_ns.splats.native_differences import mean_difference_native
+from moegs_ns.splats.native_heads import heads_native
 from moegs_ns.splats.native_photometric import photometric_native
 from moegs_ns.splats.native_planes import plane_features_native
 from moegs_ns.splats.native_sh import evaluate_sh_native
@@ -39,6 +41,17 @@ PLANES = [(1, 16, (4,)), (700, 16, (9, 18)), (50, 5, (6, 3)), (33, 20, (8,)), (2
 #: (height, width, channels of which the first nine are decoded): no pixels, whole groups of sixteen and not, several
 #: chunks whose gradients are added up one by one.
 DECODERS = [(0, 3, 9), (1, 1, 9), (3, 5, 12), (4, 8, 9), (37, 61, 9), (40, 64, 11)]
+
+
+#: (rows, inputs, width, numbers of each head): no rows, whole tiles and not, more tiles than parts; widths of one
+#: vector, of an odd number of vectors and of several pairs.
+HEADS = [
+    (0, 16, 16, (3,)),
+    (1, 32, 16, (1, 2)),
+    (63, 16, 48, (3, 4, 1)),
+    (200, 32, 32, (3, 3, 4, 1)),
+    (1300, 48, 64, (12, 2)),
+]
 
 
 #: (Gaussians of a picture, all Gaussians).
@@ -161,6 +174,38 @@ def compare_decoder(height: int, width: int, channels: int, sigmoid: bool) -> No
         torch.testing.assert_close(mine.double() / scale, theirs / scale, rtol=0, atol=1e-5)
 
 
+def heads_inputs(rows: int, inputs: int, width: int, outputs: tuple[int, ...]) -> list[Tensor]:
+    """Features, the trunk's weight and bias, then four parameters for each head."""
+    shapes = [(rows, inputs), (width, inputs), (width,)]
+    for size in outputs:
+        shapes += [(width, width), (width,), (size, width), (size,)]
+    return [noise(*shape, seed=21 + at) - 0.5 for at, shape in enumerate(shapes)]
+
+
+def evaluate_heads(function: Callable, tensors: list[Tensor]) -> tuple[Tensor, ...]:
+    """``function`` of what `heads_inputs` gives."""
+    features, weight, bias, *others = tensors
+    heads = [tuple(others[at : at + 4]) for at in range(0, len(others), 4)]
+    values: tuple[Tensor, ...] = function(features, (weight, bias), heads)
+    return values
+
+
+def compare_heads(rows: int, inputs: int, width: int, outputs: tuple[int, ...]) -> None:
+    tensors = heads_inputs(rows, inputs, width, outputs)
+    upstream = [noise(rows, size, seed=60 + size) - 0.3 for size in outputs]
+
+    def run(function: Callable, dtype: torch.dtype) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        leaves = [tensor.to(dtype).requires_grad_() for tensor in tensors]
+        values = evaluate_heads(function, leaves)
+        return values, torch.autograd.grad(values, leaves, [one.to(dtype) for one in upstream])
+
+    actual, gradients = run(heads_native, torch.float32)
+    expected, wanted = run(evaluate_torch, torch.float64)
+    for mine, theirs in zip((*actual, *gradients), (*expected, *wanted), strict=True):
+        scale = float(theirs.detach().abs().max().clamp_min(1e-6)) if theirs.numel() else 1.0
+        torch.testing.assert_close(mine.double() / scale, theirs / scale, rtol=0, atol=5e-6)
+
+
 def statistics_inputs(count: int, total: int) -> list[Tensor]:
     """Sums and counts so far, gradients of some Gaussians and whether they are visible; where these stand."""
     rows = torch.randperm(total, generator=torch.Generator().manual_seed(16))[:count].sort().values
@@ -197,5 +242,7 @@ def compare_all() -> None:
     for decoder in DECODERS:
         compare_decoder(*decoder, sigmoid=True)
         compare_decoder(*decoder, sigmoid=False)
+    for heads in HEADS:
+        compare_heads(*heads)
     for statistics in STATISTICS:
         compare_statistics(*statistics)

@@ -1,4 +1,5 @@
-"""The compiled kernels besides rasterization: losses, harmonics, planes, STG's decoder, statistics."""
+"""The compiled kernels besides rasterization: losses, harmonics, planes, STG's decoder, networks
+with heads, statistics."""
 
 from __future__ import annotations
 
@@ -10,10 +11,11 @@ import torch
 
 from moegs_ns import losses
 from moegs_ns.experts import heads
-from moegs_ns.experts.fields import embedding_smoothness, hexplane
+from moegs_ns.experts.fields import deformation, embedding_smoothness, hexplane
 from moegs_ns.splats import gaussian_set, native_backend, sh
 from moegs_ns.splats.native_decoder import decode_native
 from moegs_ns.splats.native_differences import mean_difference_native
+from moegs_ns.splats.native_heads import heads_native
 from moegs_ns.splats.native_photometric import photometric_native
 from moegs_ns.splats.native_planes import plane_features_native
 from moegs_ns.splats.native_sh import evaluate_sh_native
@@ -23,17 +25,21 @@ from tests.splats.function_cases import (
     DECODERS,
     GRAPHS,
     HARMONICS,
+    HEADS,
     IMAGES,
     PLANES,
     STATISTICS,
     compare_decoder,
     compare_differences,
+    compare_heads,
     compare_photometric,
     compare_planes,
     compare_sh,
     compare_ssim,
     compare_statistics,
     decoder_inputs,
+    evaluate_heads,
+    heads_inputs,
     noise,
     plane_inputs,
     random_graph,
@@ -94,6 +100,34 @@ def test_large_sums_are_decoded_without_overflow():
     rgb = decode_native(features, 0 * rays, *weights, True)
     assert rgb[0, 0].tolist() == [1.0] * 3 and (rgb[0, 1].detach().abs() < 1e-30).all()
     assert torch.autograd.grad(rgb.sum(), features)[0].isfinite().all()
+
+
+@pytest.mark.parametrize(("rows", "inputs", "width", "outputs"), HEADS)
+def test_networks_with_heads_equal_the_twin(rows, inputs, width, outputs):
+    compare_heads(rows, inputs, width, outputs)
+
+
+def test_the_twin_of_networks_with_heads_has_the_gradients_of_finite_differences():
+    leaves = [tensor.double().requires_grad_() for tensor in heads_inputs(3, 4, 5, (2, 1))]
+    assert torch.autograd.gradcheck(lambda *t: evaluate_heads(deformation.evaluate_torch, [*t]), leaves)
+
+
+def test_a_head_nothing_depends_on_gets_no_gradient_and_changes_no_other():
+    leaves = [tensor.requires_grad_() for tensor in heads_inputs(70, 16, 32, (3, 4))]
+    first, _ = evaluate_heads(heads_native, leaves)
+    gradients = torch.autograd.grad(first.sum(), leaves)
+    (alone,) = evaluate_heads(heads_native, leaves[:7])
+    expected = torch.autograd.grad(alone.sum(), leaves[:7])
+    assert all(torch.equal(*pair) for pair in zip(gradients[:7], expected, strict=True))
+    assert not any(gradient.any() for gradient in gradients[7:])
+
+
+def test_a_row_of_a_network_depends_neither_on_the_others_nor_on_whether_gradients_are_wanted():
+    tensors = heads_inputs(150, 32, 48, (3, 1))
+    together = evaluate_heads(heads_native, [tensor.clone().requires_grad_() for tensor in tensors])
+    with torch.no_grad():
+        apart = evaluate_heads(heads_native, [tensors[0][91:92], *tensors[1:]])
+    assert all(torch.equal(one[91:92], other) for one, other in zip(together, apart, strict=True))
 
 
 @pytest.mark.parametrize(("count", "total"), STATISTICS)
@@ -159,13 +193,28 @@ def run_decoder() -> list[torch.Tensor]:
     return [rgb, *torch.autograd.grad(rgb, leaves, noise(37, 61, 3, seed=2))]
 
 
+def run_heads() -> list[torch.Tensor]:
+    leaves = [tensor.requires_grad_() for tensor in heads_inputs(2000, 32, 32, (3, 4, 1))]
+    values = evaluate_heads(heads_native, leaves)
+    return [*values, *torch.autograd.grad([one.square().sum() for one in values], leaves)]
+
+
 def run_statistics() -> list[torch.Tensor]:
     sums, counts, gradient, visible, rows = statistics_inputs(300, 411)
     add_gradients_native(sums, counts, gradient, visible, 30, 17, rows)
     return [sums, counts]
 
 
-RUNS = [run_similarity, run_photometric, run_harmonics, run_differences, run_planes, run_decoder, run_statistics]
+RUNS = [
+    run_similarity,
+    run_photometric,
+    run_harmonics,
+    run_differences,
+    run_planes,
+    run_decoder,
+    run_heads,
+    run_statistics,
+]
 
 
 @pytest.mark.parametrize("run", RUNS)
@@ -198,6 +247,7 @@ def test_the_kernels_are_used_where_they_can_be_and_the_twins_elsewhere(monkeypa
         (sh, ("evaluate_sh_native", "evaluate_sh_torch")),
         (embedding_smoothness, ("mean_difference_native", "mean_difference_torch")),
         (hexplane, ("plane_features_native", "plane_features_torch")),
+        (deformation, ("heads_native", "evaluate_torch")),
         (heads, ("decode_native", "decode_torch")),
         (gaussian_set, ("add_gradients_native", "add_gradients_torch")),
     ):
@@ -215,6 +265,7 @@ def test_the_kernels_are_used_where_they_can_be_and_the_twins_elsewhere(monkeypa
         embedding_smoothness.EmbeddingSmoothness(2, 1.0)(noise(4, 5).to(dtype), directions.detach())
         hexplane.HexPlane(torch.tensor([[0.0] * 3, [1.0] * 3]), 2, 3, (1,), 2).to(dtype)(directions.detach(), 0.5)
         composited, rays, *_ = (tensor.to(dtype) for tensor in decoder_inputs(2, 2, 9))
+        deformation.DeformationHeads(16, 16, {"means": 3}).to(dtype)(noise(2, 16).to(dtype))
         heads.FeatureDecoder("clamp").to(dtype)(composited, rays.requires_grad_(second_gradient))
         tensors = {"means": noise(2, 3), "scales": noise(2, 3), "quats": noise(2, 4), "opacities": noise(2)}
         gaussians = gaussian_set.GaussianSet(tensors).to(dtype)
@@ -227,6 +278,7 @@ def test_the_kernels_are_used_where_they_can_be_and_the_twins_elsewhere(monkeypa
         "evaluate_sh_native",
         "mean_difference_native",
         "plane_features_native",
+        "heads_native",
         "decode_native",
         "add_gradients_native",
     ]
@@ -236,12 +288,13 @@ def test_the_kernels_are_used_where_they_can_be_and_the_twins_elsewhere(monkeypa
         "evaluate_sh_torch",
         "mean_difference_torch",
         "plane_features_torch",
+        "evaluate_torch",
         "decode_torch",
         "add_gradients_torch",
     ]
     assert call(torch.float32) == native
     assert call(torch.float64) == twins
-    assert call(torch.float32, second_gradient=True) == [*twins[:3], *native[3:5], twins[5], native[6]]
+    assert call(torch.float32, second_gradient=True) == [*twins[:3], *native[3:6], twins[6], native[7]]
     with torch.no_grad():
         assert call(torch.float32, second_gradient=True) == native
     monkeypatch.setenv("MOEGS_RASTER", "torch")
@@ -272,6 +325,12 @@ def test_tensors_the_kernels_cannot_read_are_refused():
     composited, rays, *weights = decoder_inputs(2, 2, 8)
     with pytest.raises(ValueError, match=r"expected features of shape \[2, 2, 9\]"):
         decode_native(composited, rays, *weights, True)
+    with pytest.raises(ValueError, match="multiples of 16, found 8 and 16"):
+        evaluate_heads(heads_native, heads_inputs(2, 8, 16, (3,)))
+    tensors = heads_inputs(2, 16, 16, (3,))
+    tensors[3] = tensors[3][:8]
+    with pytest.raises(ValueError, match=r"expected hidden weight of shape \[16, 16\]"):
+        evaluate_heads(heads_native, tensors)
     sums, counts, gradient, visible, _ = statistics_inputs(3, 5)
     for rows in ([0, 2, 1], [1, 1, 2], [-1, 0, 1], [3, 4, 5]):
         with pytest.raises(ValueError, match="rows that ascend"):
