@@ -29,7 +29,15 @@ from suites import RESULTS, ROOT, StoredResult, Suite, portable, read_results, r
 
 from moegs_ns.experts.recipes import Recipe, load_recipe
 from moegs_ns.reporting.routers import USUAL_ROUTER, router_label
-from moegs_ns.reporting.rows import MIXTURE, expert_rows, mixture_rows
+from moegs_ns.reporting.rows import (
+    MIXTURE,
+    Clock,
+    expert_rows,
+    mixture_rows,
+    seconds_by,
+    total_seconds,
+    training_clock,
+)
 from moegs_ns.training.processes import Processes
 from moegs_ns.training.run_stages import run_stages
 from moegs_ns.training.stages import Scene, Stage, command_differences, expert_stage, recipe_stage
@@ -72,6 +80,7 @@ class Budget:
         seed: of the mixture.
         family: of the expert.
         gaussians: the mixture's, all experts together.
+        clock: by which all seconds here are counted, `moegs_ns.reporting.rows.training_clock`.
         seconds: training time of all experts and the router.
         own_run: key of the expert's run.
         own_gaussians: the expert's.
@@ -85,6 +94,7 @@ class Budget:
     seed: int
     family: str
     gaussians: int
+    clock: Clock
     seconds: float
     own_run: str
     own_gaussians: int
@@ -152,12 +162,12 @@ def budget_of(mixture: StoredResult, position: int, slowdown: float) -> Budget:
     own = mixture.experts()[position]
     if isinstance(own, str):
         raise ValueError(f"expected a kept result of the expert, found that {own}; run benchmarks/run_suite.py again")
-    costs = next(row for row in mixture_rows(mixture) if row.label == MIXTURE).values
+    costs, clock = next(row for row in mixture_rows(mixture) if row.label == MIXTURE).values, training_clock(mixture)
     numbers = {
         "gaussians": costs.get("gaussians"),
-        "seconds": costs.get("total_seconds"),
+        "seconds": total_seconds(mixture, clock),
         "own_gaussians": own.num_gaussians,
-        "own_seconds": own.training_seconds,
+        "own_seconds": seconds_by(own, clock),
         "own_steps": own.record["progress"].get("steps_done"),
         "seed": mixture.seed,
     }
@@ -170,7 +180,8 @@ def budget_of(mixture: StoredResult, position: int, slowdown: float) -> Budget:
     whole = {name: int(numbers[name]) for name in ("gaussians", "own_gaussians", "own_steps", "seed")}  # type: ignore[arg-type]
     seconds = {name: float(numbers[name]) for name in ("seconds", "own_seconds")}  # type: ignore[arg-type]
     runs = {"rival_of": run_key(mixture.folder), "own_run": run_key(own.folder)}
-    return Budget(**runs, **whole, **seconds, family=own.expert, slowdown=slowdown, router=router_label(mixture))
+    about = {"family": own.expert, "slowdown": slowdown, "router": router_label(mixture)}
+    return Budget(**runs, **whole, **seconds, **about, clock=clock)
 
 
 def rival_stage(suite: Suite, scene: Scene, budget: Budget, own_command: str, name: str) -> Stage:

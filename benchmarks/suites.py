@@ -25,6 +25,7 @@ _NO_SUITES = {SWEEP_RESULTS.name, PRUNING_RESULTS.name, FUSION_RESULTS.name}
 SCHEMA_VERSION = 1
 _DEFAULT_DATA = ROOT.parent / "shared" / "data"
 _RECORD_KEYS = ("method", "expert", "seed", "device", "source", "versions", "model", "num_parameters")
+_PROGRESS_KEYS = ("steps_done", "training_seconds", "processor_seconds")
 _SCENE_KEYS = ("scene", "layout", "num_frames", "cameras", "images", "resolution", "seed_points")
 
 
@@ -157,7 +158,7 @@ def keep(result: RunResult, stage: Stage, extra: dict[str, Any]) -> dict[str, An
     rows = scores.pop("per_image")
     record = {key: result.record.get(key) for key in _RECORD_KEYS}
     record["scene"] = {key: result.record["scene"].get(key) for key in _SCENE_KEYS}
-    record["progress"] = {key: result.record["progress"].get(key) for key in ("steps_done", "training_seconds")}
+    record["progress"] = {key: result.record["progress"].get(key) for key in _PROGRESS_KEYS}
     kept = {
         "schema_version": SCHEMA_VERSION,
         "run": run_key(result.folder),

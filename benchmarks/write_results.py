@@ -37,7 +37,13 @@ from moegs_ns.reporting.appearance import appearance_table
 from moegs_ns.reporting.object_psnr import object_table
 from moegs_ns.reporting.router_tables import router_tables
 from moegs_ns.reporting.routers import USUAL_ROUTER, router_label
-from moegs_ns.reporting.rows import expert_rows, mixture_rows, single_row
+from moegs_ns.reporting.rows import (
+    Clock,
+    expert_rows,
+    seconds_by,
+    total_seconds,
+    training_clock,
+)
 from moegs_ns.reporting.tables import Table, build_tables, mean_and_deviation, seeds_of
 
 PAGE = ROOT / "docs" / "results.md"
@@ -90,24 +96,23 @@ def rival_notes(kept: Sequence[Kept], router: str = USUAL_ROUTER) -> list[str]:
 
 def _rival_note(label: str, group: Sequence[tuple[dict[str, Any], StoredResult, StoredResult]]) -> str:
     rivals, mixtures = [rival for _, rival, _ in group], [mixture for _, _, mixture in group]
-    costs = {
-        "rival": [single_row(one).values for one in rivals],
-        "mixture": [mixture_rows(one)[-1].values for one in mixtures],
-    }
+    clocks = {training_clock(one) for one in (*rivals, *mixtures)}
+    clock: Clock = clocks.pop() if len(clocks) == 1 else "wall"
 
-    def said(who: str, name: str) -> str:
-        values = [one[name] for one in costs[who] if name in one]
-        return mean_and_deviation(values, ",.0f") if len(values) == len(group) else "n/a"
+    def said(numbers: Sequence[float | None]) -> str:
+        known = [number for number in numbers if number is not None]
+        return mean_and_deviation(known, ",.0f") if len(known) == len(numbers) else "n/a"
 
     leads = [mixture.scores["psnr"] - rival.scores["psnr"] for rival, mixture in zip(rivals, mixtures, strict=True)]
     lengths = [budget["steps"] / budget["own_steps"] for budget, _, _ in group]
     seeds = f"seed{'s' if len(rivals) > 1 else ''} {', '.join(str(rival.seed) for rival in rivals)}"
+    own = said([one.num_gaussians for one in rivals]), said([seconds_by(one, clock) for one in rivals])
+    whole = said([one.num_gaussians for one in mixtures]), said([total_seconds(one, clock) for one in mixtures])
     return (
         f"{label}: the expert with the highest mean score on these very test images (a choice that favours it), "
         f"trained alone with the mixture's Gaussians as the limit and {mean_and_deviation(lengths, '.2f')} times its "
-        f"steps. It has {said('rival', 'gaussians')} Gaussians after {said('rival', 'seconds')} s of training; the "
-        f"mixture with its experts has {said('mixture', 'gaussians')} after {said('mixture', 'total_seconds')} s. The "
-        f"mixture is {mean_and_deviation(leads, '+.2f')} dB from it ({seeds})."
+        f"steps. It has {own[0]} Gaussians after {own[1]} s of training ({clock} time); the mixture with its experts "
+        f"has {whole[0]} after {whole[1]} s. The mixture is {mean_and_deviation(leads, '+.2f')} dB from it ({seeds})."
     )
 
 

@@ -60,6 +60,12 @@ class RunResult:
         return self.record["progress"].get("training_seconds")
 
     @property
+    def processor_seconds(self) -> float | None:
+        """Processor time of its training steps, all threads together; None where it was not counted. On a CPU it says
+        what a training costs even where other work made it wait; on a GPU it says little."""
+        return self.record["progress"].get("processor_seconds")
+
+    @property
     def num_gaussians(self) -> int | None:
         """Gaussians it renders with."""
         return self.record.get("model", {}).get("num_gaussians")

@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from moegs_ns.reporting.evaluation_files import RunResult
+
+Clock = Literal["processor", "wall"]
 
 QUALITY = ("psnr", "ssim", "lpips_alex", "lpips_vgg")
 COSTS = ("fps", "gaussians", "megabytes", "seconds", "total_seconds")
@@ -65,7 +67,7 @@ def mixture_rows(result: RunResult) -> list[Row]:
         for key, label in REFERENCES.items()
         if f"{key}/psnr" in result.scores and not result.experts_changed
     ]
-    costs = {**_costs(result), **_known(total_seconds=_total_seconds(result))}
+    costs = {**_costs(result), **_known(total_seconds=total_seconds(result))}
     return [
         *experts,
         Row(BEST_EXPERT, best.values, detail=best.label),
@@ -101,17 +103,31 @@ def mixture_facts(result: RunResult) -> dict[str, float]:
     for key, oracle in (("smoothed_share", "smoothed_oracle/psnr"), ("pixel_share", "pixel_oracle/psnr")):
         if oracle in scores and scores[oracle] > best and not result.experts_changed:
             facts[key] = facts["over_best"] / (scores[oracle] - best)
-    total, own = _total_seconds(result), result.training_seconds
+    clock = training_clock(result)
+    total, own = total_seconds(result, clock), seconds_by(result, clock)
     if total is not None and own is not None and total > own:
         facts["router_cost"] = own / (total - own)
     return facts
 
 
-def _total_seconds(result: RunResult) -> float | None:
+def training_clock(result: RunResult) -> Clock:
+    """By which clock the trainings of a mixture and its experts compare: processor time where all ran on a CPU and
+    counted it, since other work on the machine does not change it much; else time on the wall."""
+    runs = [result, *(run for run in result.experts() if not isinstance(run, str))]
+    on_cpu = all(run.record.get("device", {}).get("type") == "cpu" for run in runs)
+    return "processor" if on_cpu and all(run.processor_seconds is not None for run in runs) else "wall"
+
+
+def seconds_by(result: RunResult, clock: Clock) -> float | None:
+    """Seconds a training took by ``clock``; None if unknown."""
+    return result.processor_seconds if clock == "processor" else result.training_seconds
+
+
+def total_seconds(result: RunResult, clock: Clock = "wall") -> float | None:
     """Training time of the router and all experts, None if one of them is unknown."""
-    total = result.training_seconds
+    total = seconds_by(result, clock)
     for run in result.experts():
-        seconds = None if isinstance(run, str) else run.training_seconds
+        seconds = None if isinstance(run, str) else seconds_by(run, clock)
         if total is None or seconds is None:
             return None
         total += seconds

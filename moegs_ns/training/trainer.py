@@ -47,6 +47,7 @@ class MoegsTrainer(Trainer):
         config.prepare()
         super().__init__(config, local_rank, world_size)
         self._training_seconds = 0.0
+        self._processor_seconds: float | None = 0.0
         self._random_state: dict[str, Any] | None = None
         self._saved_step: int | None = None
         self._learning_rates: dict[str, Any] = {}
@@ -100,6 +101,7 @@ class MoegsTrainer(Trainer):
         else:
             self._random_state = own["random"]
             self._training_seconds = float(own["training_seconds"])
+            self._processor_seconds = own.get("processor_seconds")  # earlier versions did not count them
             if own["sampler"] is not None and hasattr(self.pipeline.datamanager, "load_sampler_state"):
                 self.pipeline.datamanager.load_sampler_state(own["sampler"])
         CONSOLE.print(f"Resuming after {self._start_step} steps from {path}", soft_wrap=True)
@@ -162,12 +164,14 @@ class MoegsTrainer(Trainer):
 
     def _train_and_log(self, step: int) -> None:
         with self.train_lock, TimeWriter(writer, EventName.ITER_TRAIN_TIME, step=step) as timer:
-            start = time.perf_counter()
+            start, busy = time.perf_counter(), time.process_time()
             self.pipeline.train()
             self._run_callbacks(step, TrainingCallbackLocation.BEFORE_TRAIN_ITERATION)
             loss, losses, metrics = self.train_iteration(step)
             self._run_callbacks(step, TrainingCallbackLocation.AFTER_TRAIN_ITERATION)
             self._training_seconds += time.perf_counter() - start
+            if self._processor_seconds is not None:
+                self._processor_seconds += time.process_time() - busy
         self.step = step
         if step - self._start_step > 1:  # the first steps compile and allocate; the viewer plans with this rate
             pixels = self.pipeline.datamanager.get_train_rays_per_batch()
@@ -255,6 +259,7 @@ class MoegsTrainer(Trainer):
                 "random": capture_random_state(),
                 "sampler": None if sampler_state is None else sampler_state(),
                 "training_seconds": self._training_seconds,
+                "processor_seconds": self._processor_seconds,
             },
         }
 
@@ -304,6 +309,7 @@ class MoegsTrainer(Trainer):
             "steps_done": steps_done,
             "steps_total": self.config.max_num_iterations,
             "training_seconds": round(self._training_seconds, 3),
+            "processor_seconds": None if self._processor_seconds is None else round(self._processor_seconds, 3),
             "updated": datetime.now(UTC).isoformat(timespec="seconds"),
             "memory_mb": {name: round(value, 1) for name, value in peak_memory_mb(self.device).items()},
         }

@@ -182,7 +182,7 @@ def test_seeds_from_motion_grow_with_the_number_of_gaussians(
 ) -> None:
     """400 seeds at a limit of 1000, or without a limit at the 800 Gaussians the expert ended with."""
     budget = scripts["equal_budget"].Budget(
-        rival_of="", seed=1, family="stg", gaussians=2500, seconds=200.0, own_run="", own_gaussians=800,
+        rival_of="", seed=1, family="stg", gaussians=2500, clock="wall", seconds=200.0, own_run="", own_gaussians=800,
         own_seconds=100.0, own_steps=60, slowdown=1.0, router="volume-aware pixel router",
     )  # fmt: skip
     own = Recipe(60, 2, True, motion_seeds=400, model={**limit, "densify_stop": 40, "densify_interval": 10})
@@ -254,7 +254,10 @@ def test_it_is_trained_evaluated_kept_and_shown_beside_the_mixture(
     assert "| 2,400 ± 0 |" in row and row.endswith("| 160 ± 0 |")
     mixture = next(line for line in lines if line.startswith("| **mixture**"))
     assert "**2,500 ± 0**" in mixture and "**6 ± 0 (156 ± 0)**" in mixture
-    assert "It has 2,400 ± 0 Gaussians after 160 ± 0 s of training; the mixture with its experts has 2,500 ± 0" in text
+    assert (
+        "It has 2,400 ± 0 Gaussians after 160 ± 0 s of training (wall time); the mixture with its experts has 2,500 ± 0"
+        in text
+    )
     assert "The mixture is +0.25 ± 0.00 dB from it (seeds 1, 2)." in text and "a choice that favours it" in text
     assert "2.60 ± 0.00 times its steps" in text
     # The expert that is mixed and the one that is not are two: 29.2 and 29.75 above 20.

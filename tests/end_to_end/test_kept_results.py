@@ -21,6 +21,8 @@ EXPERTS = ("ex4dgs", "stg", "ed3dgs", "4dgaussians")
 #: of about one quality.
 LEAST_BALL_DB = 20.0
 MOST_APART_DB = 1.5
+#: The longest training of a mixture's experts, in multiples of the shortest: "at equal time".
+MOST_APART_IN_TIME = 1.35
 
 
 def kept(project_root: Path, suite: str, method: str, seed: int) -> dict[str, Any]:
@@ -64,6 +66,13 @@ def test_demo_mixture_beats_the_temporal_mean_and_scores_every_object(project_ro
 def test_experts_of_one_mixture_are_of_one_quality(project_root: Path, suite: str, seeds: tuple[int, ...]) -> None:
     scores = [mean(kept(project_root, suite, method, seed)["scores"]["psnr"] for seed in seeds) for method in EXPERTS]
     assert max(scores) - min(scores) <= MOST_APART_DB
+
+
+def test_experts_of_the_demo_mixture_train_about_equally_long(project_root: Path) -> None:
+    """In processor time, which other work on the machine changes little."""
+    records = [kept(project_root, "mixed_demo", method, 42)["record"]["progress"] for method in EXPERTS]
+    seconds = [record["processor_seconds"] for record in records]
+    assert max(seconds) <= MOST_APART_IN_TIME * min(seconds)
 
 
 def test_demo_one_expert_learns_the_ball_and_none_takes_long(project_root: Path) -> None:

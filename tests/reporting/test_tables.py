@@ -5,11 +5,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from moegs_ns.reporting.evaluation_files import read_result
-from moegs_ns.reporting.rows import mixture_facts
+from moegs_ns.reporting.rows import mixture_facts, seconds_by, total_seconds, training_clock
 from moegs_ns.reporting.tables import Table, build_tables, mean_and_deviation
 from tests.reporting.runs import NO_LPIPS, leave_expert, leave_mixture, protocol
 
@@ -214,3 +215,25 @@ def test_reporting_needs_no_torch(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "best expert (stg)" in done.stdout
+
+
+def count_processor_time(run: Path, seconds: float, **changes: Any) -> None:
+    file = run / "run.json"
+    record = json.loads(file.read_text())
+    file.write_text(json.dumps({**record, "progress": {**record["progress"], "processor_seconds": seconds}, **changes}))
+
+
+def test_trainings_on_a_cpu_compare_by_processor_time_where_all_of_them_counted_it(tmp_path: Path) -> None:
+    run = leave_mixture(tmp_path, {"stg": 30.0, "ex4dgs": 29.0}, 31.0)
+    count_processor_time(run, 4.0)
+    count_processor_time(tmp_path / "moegs-stg" / "quick-seed1", 50.0)
+    assert training_clock(read_result(run)) == "wall"  # one did not count
+    other = tmp_path / "moegs-ex4dgs" / "quick-seed1"
+    count_processor_time(other, 30.0)
+    result = read_result(run)
+    clock = training_clock(result)
+    assert clock == "processor"
+    assert (seconds_by(result, clock), total_seconds(result, clock), total_seconds(result)) == (4.0, 84.0, 208.0)
+    assert mixture_facts(result)["router_cost"] == pytest.approx(4 / 80)
+    count_processor_time(other, 30.0, device={"type": "cuda", "name": "a GPU"})  # a GPU's host mostly waits
+    assert training_clock(read_result(run)) == "wall"
