@@ -18,6 +18,7 @@ from moegs_ns.router.comparisons import disagreement
 from moegs_ns.router.ensemble import EnsembleModel, EnsembleModelConfig
 from moegs_ns.router.expert_learning import check_learning, learning_tensors, let_learn
 from moegs_ns.router.experts import ExpertSpec, training_gains
+from moegs_ns.router.fused_inference import fused_frame
 from moegs_ns.router.gate import gate
 from moegs_ns.router.instant import Instant
 from moegs_ns.router.interface import RouterView
@@ -26,6 +27,7 @@ from moegs_ns.router.pruning_options import PruningOptions
 from moegs_ns.router.routers import RouterOptions, make_router
 from moegs_ns.router.union import render_union, require_colours
 from moegs_ns.router.volume import VolumeRouter
+from moegs_ns.splats.mixture_frame import MixtureFrame
 from moegs_ns.splats.rasterize import Rasterized
 
 # Pixels less covered than this have no depth (0).
@@ -50,6 +52,11 @@ class MixtureModelConfig(RouterOptions, PruningOptions, EnsembleModelConfig):
     experts_learn_from: int = 0
     """From this step on the experts' Gaussians learn too, together with the router: positions, shapes, opacities and
     colours; motion, deformation fields and networks stay frozen. 0 = never, as in the paper."""
+    fused_inference: bool = False
+    """Outside training, on CUDA, draw whole frames (projection, compositing, router, blend) with the project's own
+    kernels, compiled at first use by nvcc, instead of gsplat and torch. For the volume-aware router over experts that
+    composite colours; where it cannot be, a message says why and frames are drawn the ordinary way. Off by default: its
+    values have not been tested on a GPU yet."""
 
 
 class MixtureModel(EnsembleModel):
@@ -221,6 +228,10 @@ class MixtureModel(EnsembleModel):
             ``expert_<name> [H,W,3]`` and ``gate_<name> [H,W,1]``. With the volume router a gate is the expert's share
             of what is seen.
         """
+        if self.config.fused_inference and not (self.training or torch.is_grad_enabled()):
+            frame = fused_frame(self, camera)
+            if frame is not None:
+                return self._outputs_of_frame(frame)
         if isinstance(self.router, VolumeRouter):
             return self._outputs_of_union(self.router, camera)
         view, instant = self.look(camera, depth=not self.training)
@@ -254,6 +265,15 @@ class MixtureModel(EnsembleModel):
             "depth": union.depth[..., None],
             **self._by_expert("expert", alone.clamp(0.0, 1.0)),
             **self._by_expert("gate", union.shares[..., None]),
+        }
+
+    def _outputs_of_frame(self, frame: MixtureFrame) -> dict[str, Tensor]:
+        return {
+            "rgb": frame.rgb,
+            "accumulation": frame.accumulation[..., None],
+            "depth": frame.depth[..., None],
+            **self._by_expert("expert", frame.pictures),
+            **self._by_expert("gate", frame.gates[..., None]),
         }
 
     def _by_expert(self, kind: str, images: Tensor) -> dict[str, Tensor]:
