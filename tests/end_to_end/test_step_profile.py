@@ -309,7 +309,9 @@ def test_the_page_states_ratios_judgments_command_and_machine(scripts: dict[str,
     profile = tmp_path / "profile.json"
     profile.write_text(json.dumps(stored()))
     page = tmp_path / "page.md"
-    scripts["write_performance"].write_page(page, profile=profile, training_step=tmp_path / "none.json")
+    scripts["write_performance"].write_page(
+        page, profile=profile, training_step=tmp_path / "none.json", passes=tmp_path / "none.json"
+    )
     text = page.read_text()
     assert "`python benchmarks/step_profile.py`, seed 0" in text
     assert "A Processor, 2 cores (AVX2), 24 GiB" in text and "commit 012345678;" in text
