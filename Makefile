@@ -39,7 +39,7 @@ test-slow: env ## the tests marked slow
 
 test-all: test test-slow ## quick and slow tests
 
-wheel: env ## build dist/moegs_ns-*.whl with kernels and presets inside
+wheel: env ## build dist/moegs_ns-*.whl with presets and kernels, on x86-64 Linux compiled for three levels of processors
 	rm -rf build dist
 	$(BIN)/python -m pip -q wheel --no-deps --no-build-isolation --wheel-dir dist .
 	@ls -l dist

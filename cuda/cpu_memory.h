@@ -24,6 +24,9 @@ public:
         return *pool;
     }
 
+    void lock() { mutex_.lock(); }
+    void unlock() { mutex_.unlock(); }
+
     Block take(size_t bytes) {
 #if defined(MOEGS_EXACT_ALLOCATIONS)  // sanitizer builds: every array its own block of its own size
         void *exact = nullptr;

@@ -1,5 +1,6 @@
 // Work sharing for the kernels: numbered tasks, drawn one by one by the threads of an OpenMP team where the compiler has
-// OpenMP, otherwise by a crew of threads of our own. No result of the kernels depends on who runs which task.
+// OpenMP, otherwise, and in forked children, by a crew of threads of our own. No result of the kernels depends on who runs
+// which task.
 //
 // OpenMP comes first because torch keeps its team spinning for a while after each of its own operations: in a team of
 // the same runtime those threads are at hand at once, any other thread must first win a core from them.
@@ -9,7 +10,8 @@
 #include <cstdint>
 #include <new>
 
-#if !defined(_OPENMP) && !defined(MOEGS_SERIAL)
+#include "cpu_fork.h"
+#if !defined(MOEGS_SERIAL)
 #include "cpu_crew.h"
 #endif
 
@@ -29,7 +31,7 @@ template <class Body>
 void on_tasks(int64_t count, int threads, const Body &body) {
     if (threads > count) threads = int(count);
 #if defined(_OPENMP)
-    if (threads > 1) {
+    if (threads > 1 && !in_forked_child()) {
         std::atomic<int64_t> next{0};
         std::atomic<bool> out_of_memory{false};
 #pragma omp parallel num_threads(threads)
@@ -43,7 +45,8 @@ void on_tasks(int64_t count, int threads, const Body &body) {
         if (out_of_memory) throw std::bad_alloc();
         return;
     }
-#elif !defined(MOEGS_SERIAL)
+#endif
+#if !defined(MOEGS_SERIAL)
     if (threads > 1) {
         const auto run = [](const void *erased, int64_t task) { (*static_cast<const Body *>(erased))(task); };
         Crew::shared().run(std::make_shared<Job>(run, &body, count, threads - 1));

@@ -140,14 +140,21 @@ inline void project_forward_lanes(const float *means, const float *quats, const 
     const Floats u = fx * g.x * g.inv_z + splat(camera.intrinsics[2]);
     const Floats v = fy * g.y * g.inv_z + splat(camera.intrinsics[5]);
 
-    const Floats mid = 0.5f * (g.c00 + g.c11), half = 0.5f * (g.c00 - g.c11);
-    const Floats spread = square_root(maximum(half * half + g.c01 * g.c01, splat(0.01f)));
-    const Floats radius = round_up(3.0f * square_root(mid + spread));
+    Floats reach_x, reach_y;
+    if (camera.extent_per_axis) {
+        reach_x = round_up(camera.extent_sigmas * square_root(g.c00));
+        reach_y = round_up(camera.extent_sigmas * square_root(g.c11));
+    } else {
+        const Floats mid = 0.5f * (g.c00 + g.c11), half = 0.5f * (g.c00 - g.c11);
+        const Floats spread = square_root(maximum(half * half + g.c01 * g.c01, splat(0.01f)));
+        reach_x = reach_y = round_up(camera.extent_sigmas * square_root(mid + spread));
+    }
+    const Floats radius = maximum(reach_x, reach_y);
     const Floats zero{};
     // Comparisons are written so that a NaN anywhere culls.
     const Ints kept = (g.z >= splat(camera.near_plane)) & (g.z <= splat(camera.far_plane)) & (g.det > zero) &
-                      (radius > splat(camera.radius_clip)) & (u + radius > zero) & (v + radius > zero) &
-                      (splat(float(camera.width)) > u - radius) & (splat(float(camera.height)) > v - radius);
+                      (radius > splat(camera.radius_clip)) & (u + reach_x > zero) & (v + reach_y > zero) &
+                      (splat(float(camera.width)) > u - reach_x) & (splat(float(camera.height)) > v - reach_y);
 
     const Floats inv_det = splat(1.0f) / g.det;
     const Floats pixel[2] = {keep_if(kept, u), keep_if(kept, v)};

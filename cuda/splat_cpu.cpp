@@ -63,6 +63,7 @@ int specialisation(int channels) { return channels <= kMaxStaticChannels ? chann
 extern "C" {
 
 int32_t moegs_abi(void) { return MOEGS_SPLAT_ABI; }
+void moegs_forked(void) { in_forked_child() = true; }
 int32_t moegs_vector_width(void) { return kWidth; }
 int32_t moegs_parallel_kind(void) { return kParallelKind; }
 

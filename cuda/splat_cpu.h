@@ -2,9 +2,9 @@
 // of a training step cost most, each forward and backward.
 //
 // Every array is dense, row-major, float32 (or int32 where said) and owned by the caller. No function keeps a pointer
-// to a caller's array after it returns. All functions may be called from several threads at once. Conventions follow
-// gsplat 1.4.0: OpenCV camera, pixel centres at +0.5, 16-pixel tiles, 3-sigma square culling, alpha in [1/255, 0.999],
-// a pixel ends before its transmittance would fall to 1e-4.
+// to a caller's array after it returns. All functions may be called from several threads at once, and in forked children.
+// Conventions follow gsplat: OpenCV camera, pixel centres at +0.5, 16-pixel tiles, alpha in [1/255, 0.999], a pixel ends
+// before its transmittance would fall to 1e-4; how far a Gaussian reaches differs by release and is in moegs_camera.
 #ifndef MOEGS_SPLAT_CPU_H
 #define MOEGS_SPLAT_CPU_H
 
@@ -15,7 +15,7 @@ extern "C" {
 #endif
 
 // Raised whenever a signature below changes, so that a caller can refuse a library it does not know.
-#define MOEGS_SPLAT_ABI 6
+#define MOEGS_SPLAT_ABI 7
 
 enum {
     MOEGS_OK = 0,
@@ -31,6 +31,8 @@ typedef struct {
     float eps2d;               // pixels^2 added to the diagonal of the 2D covariance
     float near_plane, far_plane;
     float radius_clip;         // pixels; Gaussians whose radius is not above this are culled
+    float extent_sigmas;       // how far a Gaussian reaches, in standard deviations
+    int32_t extent_per_axis;   // 0: a square of the largest one; otherwise a rectangle along the image's axes
     float viewmat[16];         // world to camera (OpenCV), row-major
     float intrinsics[9];       // row-major, pixels
 } moegs_camera;
@@ -38,10 +40,14 @@ typedef struct {
 typedef struct moegs_frame moegs_frame;  // what a backward pass needs to know about its forward pass
 
 int32_t moegs_abi(void);
+// For a process that was forked before it loaded the library; of later forks the library knows by itself. Its OpenMP
+// team, if it had one, is gone, and waiting for it would never end.
+void moegs_forked(void);
 int32_t moegs_vector_width(void);  // float lanes per machine vector this build uses
 int32_t moegs_parallel_kind(void);  // 0 serial, 1 std::thread, 2 OpenMP
 
-// Culled Gaussians get radius 0 and zeros everywhere else (compensation 1 when not antialiased).
+// Culled Gaussians get radius 0 and zeros everywhere else (compensation 1 when not antialiased). The radius of a rectangle
+// is its longer half side.
 int32_t moegs_project_forward(int64_t count, const float *means /*[N,3]*/, const float *quats /*[N,4] wxyz*/,
                               const float *scales /*[N,3]*/, const moegs_camera *camera, int32_t threads,
                               float *means2d /*[N,2]*/, float *depths /*[N]*/, float *conics /*[N,3]*/,

@@ -28,6 +28,11 @@ def resource_dir(name: Literal["cuda", "configs"]) -> Path:
     )
 
 
+def prebuilt_kernels_dir() -> Path:
+    """Folder of compiled CPU kernels that a wheel may carry. Need not exist: a checkout and pure wheels have none."""
+    return _PACKAGE / "_kernels"
+
+
 def user_cache_dir() -> Path:
     """Root of everything that can be rebuilt: compiled kernels, decoded frames. Created when missing.
 

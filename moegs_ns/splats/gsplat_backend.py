@@ -5,7 +5,7 @@ projection of all Gaussians, one sort whose key starts with the expert, one comp
 expert. Every expert keeps its own transmittance and its own early termination.
 
 Written for gsplat 1.4.0, whose numeric rules are the project's; 1.5.x works too. Its keywords for the image id differ,
-and its extents are rectangles of up to 3.33 sigma: they are reported, and tiled, as the enclosing square.
+and its extents are rectangles (``splats/conventions.py``): they are reported, and tiled, as the enclosing square.
 
 gsplat is imported inside the functions only: this module may be imported on machines without CUDA, where gsplat's
 first call would start a long compilation that cannot succeed.

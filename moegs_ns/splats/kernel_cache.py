@@ -2,6 +2,8 @@
 
 A library lies in ``user_cache_dir()/kernels/<key>/`` beside a record of how it came about. The key is a digest of all
 that it is made of.
+
+setup.py imports this module where nothing is installed; hence the imports inside a function.
 """
 
 from __future__ import annotations
@@ -15,9 +17,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-
-from filelock import FileLock
-from rich.console import Console
 
 from moegs_ns.paths import user_cache_dir
 
@@ -85,6 +84,9 @@ def cached_library(
     Raises:
         NativeBuildError: from ``compile_to``.
     """
+    from filelock import FileLock
+    from rich.console import Console
+
     folder = user_cache_dir() / "kernels" / key
     build = _read_build(folder, name)
     if build is not None:

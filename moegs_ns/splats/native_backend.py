@@ -37,6 +37,8 @@ class _Camera(ctypes.Structure):
         ("near_plane", ctypes.c_float),
         ("far_plane", ctypes.c_float),
         ("radius_clip", ctypes.c_float),
+        ("extent_sigmas", ctypes.c_float),
+        ("extent_per_axis", ctypes.c_int32),
         ("viewmat", ctypes.c_float * 16),
         ("intrinsics", ctypes.c_float * 9),
     )
@@ -77,6 +79,8 @@ def project(
         settings.near,
         settings.far,
         settings.radius_clip,
+        settings.conventions.sigmas,
+        int(settings.conventions.per_axis),
         (ctypes.c_float * 16)(*viewmat.detach().flatten().tolist()),
         (ctypes.c_float * 9)(*K.detach().flatten().tolist()),
     )

@@ -3,7 +3,7 @@
 The kernels are one C++17 translation unit with a plain C interface (``cuda/splat_cpu.h``), independent of Python and
 torch, so building means one compiler call of about ten seconds. The key of the result in the cache
 (`moegs_ns.splats.kernel_cache`) covers the sources, the compiler, the flags and the processor, so a changed one of
-these never meets an old library.
+these never meets an old library. Wheels may carry compiled kernels instead: ``native_prebuilt.py``.
 """
 
 from __future__ import annotations
@@ -94,13 +94,16 @@ def kernel_sources() -> list[Path]:
     return require_sources(sources)
 
 
-def compile_library(output: Path, compiler: Sequence[str], extra_flags: Sequence[str] = ()) -> tuple[str, ...]:
+def compile_library(
+    output: Path, compiler: Sequence[str], extra_flags: Sequence[str] = (), architecture: str | None = None
+) -> tuple[str, ...]:
     """Compiles the kernels into ``output`` with this machine's instructions and OpenMP where the compiler has them.
 
     Args:
         output: path of the shared library to write.
         compiler: command, as ``find_compiler`` returns it.
         extra_flags: appended, so they win over the defaults (for sanitizers).
+        architecture: instruction set to compile for, as ``-march`` names it, in place of this machine's.
 
     Returns:
         The flags used.
@@ -108,11 +111,14 @@ def compile_library(output: Path, compiler: Sequence[str], extra_flags: Sequence
     Raises:
         NativeBuildError: the compiler failed; the message ends with its output.
     """
-    machine = [flag for flag in _MACHINE_FLAGS if _accepts(compiler, flag)][:1]
+    if architecture is None:
+        machine = [flag for flag in _MACHINE_FLAGS if _accepts(compiler, flag)][:1]
+    else:
+        machine = [f"-march={architecture}"]
     parallel = [_OPENMP_FLAG if _accepts(compiler, _OPENMP_FLAG) else _THREAD_FLAG]
     flags = [*_BASE_FLAGS, *machine, *parallel, *extra_flags]
     failure = _run_compiler(compiler, flags, output)
-    if failure is not None and machine:
+    if failure is not None and machine and architecture is None:
         # An assembler older than the compiler may not know this processor's newest instructions.
         flags = [*_BASE_FLAGS, *parallel, *extra_flags]
         failure = _run_compiler(compiler, flags, output)

@@ -2,8 +2,17 @@
 
 Called through ctypes, so one library serves every torch and Python. ctypes releases the interpreter lock, and no call
 keeps anything between calls but what it hands out: a viewer and a trainer may call at once. Calls use
-``torch.get_num_threads()`` threads. As with torch itself, a forked process whose parent has used OpenMP must stay with
-one thread, which is what torch gives its data loader's workers.
+``torch.get_num_threads()`` threads, also in a forked child: there the kernels have threads of their own, because an
+OpenMP team does not survive a fork. (torch's own operations on large tensors, and its backward passes after one in the
+parent, do not: what a child does besides is torch's business.)
+
+Which library: the one ``$MOEGS_NATIVE_LIBRARY`` names; else what ``$MOEGS_KERNELS`` asks for:
+
+- ``auto``, the default: the library this installation carries for the highest level the processor runs
+  (``native_prebuilt.py``), and the one compiled on this machine (``native_build.py``) where it carries none. A carried
+  one is preferred also where a compiler is: it is there at once and measured as fast;
+- ``compile``: the one compiled on this machine;
+- ``x86-64``, ``x86-64-v3`` or ``x86-64-v4``: the carried one of that level.
 """
 
 from __future__ import annotations
@@ -11,14 +20,16 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
+import warnings
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from moegs_ns.splats.native_build import NativeBuildError, ensure_library
+from moegs_ns.splats.native_build import Build, NativeBuildError, ensure_library
+from moegs_ns.splats.native_prebuilt import LEVELS, best_level, prebuilt, prebuilt_levels, processor_flags
 
-_ABI = 6
+_ABI = 7
 _PARALLEL = {0: "serial", 1: "threads", 2: "openmp"}
 _ERRORS = {
     1: "expected expert ids in [0, num_experts), found one outside; check expert_ids",
@@ -26,7 +37,8 @@ _ERRORS = {
     3: "the image or the number of (Gaussian, tile) pairs is too large; render a smaller image or fewer Gaussians",
     4: "expected rows that ascend within the number of Gaussians, found others; sort them and leave out doubles",
 }
-_OVERRIDE = "MOEGS_NATIVE_LIBRARY"  # path of a library built elsewhere, used instead of compiling
+_OVERRIDE = "MOEGS_NATIVE_LIBRARY"  # path of a library built elsewhere, used instead of all others
+_CHOICE = "MOEGS_KERNELS"
 
 
 class _Loaded:
@@ -36,6 +48,15 @@ class _Loaded:
     library: ctypes.CDLL | None = None
     info: dict[str, Any] | None = None
     failure: str | None = None
+    forked = False  # this process is the child of one that may have used OpenMP
+
+
+def _note_fork() -> None:
+    _Loaded.forked = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_fork)
 
 
 def available() -> bool:
@@ -122,12 +143,53 @@ def loaded_library() -> ctypes.CDLL:
 def _load() -> None:
     override = os.environ.get(_OVERRIDE)
     if override:
-        path = override
-        info: dict[str, Any] = {"library": path, "compiler": f"given by ${_OVERRIDE}"}
+        library = _open(override)
+        info: dict[str, Any] = {"library": override, "compiler": f"given by ${_OVERRIDE}"}
     else:
-        build = ensure_library()
-        path = build.library
-        info = {"library": path, "compiler": build.compiler, "flags": " ".join(build.flags), "seconds": build.seconds}
+        build, library = _choose(os.environ.get(_CHOICE, "").strip().lower() or "auto")
+        info = {
+            "library": build.library,
+            "compiler": build.compiler,
+            "flags": " ".join(build.flags),
+            "seconds": build.seconds,
+        }
+    if _Loaded.forked:
+        library.moegs_forked()
+    info["vector_width"] = library.moegs_vector_width()
+    info["parallel"] = _PARALLEL.get(library.moegs_parallel_kind(), "unknown")
+    _Loaded.info = info
+    _Loaded.library = library
+
+
+def _choose(choice: str) -> tuple[Build, ctypes.CDLL]:
+    """The library that ``$MOEGS_KERNELS`` asks for, opened, and how it was built."""
+    if choice not in ("auto", "compile", *LEVELS):
+        raise NativeBuildError(f"expected ${_CHOICE} as one of auto, compile, {', '.join(LEVELS)}, found '{choice}'")
+    if choice in LEVELS:
+        build = prebuilt(choice)
+        return build, _open(build.library)
+    carried = set(prebuilt_levels())
+    if choice == "auto" and carried:
+        level = best_level(processor_flags(), carried)
+        try:
+            build = prebuilt(level)
+            return build, _open(build.library)
+        except NativeBuildError as error:
+            warnings.warn(
+                f"The CPU kernels this installation carries cannot be used, so they are compiled: {error}",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+    build = ensure_library()
+    return build, _open(build.library)
+
+
+def _open(path: str) -> ctypes.CDLL:
+    """Loads a library of kernels and checks its version.
+
+    Raises:
+        NativeBuildError: it is no such library, or of another version.
+    """
     try:
         library = ctypes.CDLL(path)
         abi = library.moegs_abi()
@@ -140,7 +202,5 @@ def _load() -> None:
     library.moegs_frame_intersections.restype = ctypes.c_int64
     library.moegs_frame_free.restype = None
     library.moegs_frame_free.argtypes = [ctypes.c_void_p]
-    info["vector_width"] = library.moegs_vector_width()
-    info["parallel"] = _PARALLEL.get(library.moegs_parallel_kind(), "unknown")
-    _Loaded.info = info
-    _Loaded.library = library
+    library.moegs_forked.restype = None
+    return library

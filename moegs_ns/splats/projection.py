@@ -1,7 +1,7 @@
 """Projection of 3D Gaussians to the image: the shared types and the torch twin.
 
 The affine (EWA) approximation of Zwicker et al. 2001 as 3D Gaussian Splatting uses it, with the numeric rules of
-gsplat 1.4.0: screen blur ``eps2d``, clamped viewing directions, square 3-sigma extents, culling.
+gsplat: screen blur ``eps2d``, clamped viewing directions, culling; extents as in ``ProjectionSettings.conventions``.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from moegs_ns.splats.conventions import GSPLAT_1_4, Conventions
 
 # The Jacobian of the projection is evaluated at most this share of the half field of view outside the image.
 _VIEW_MARGIN = 0.3
@@ -34,7 +36,9 @@ class ProjectionSettings:
     far: float = 1e10
     """Gaussians with z-depth > far are culled (world units)."""
     radius_clip: float = 0.0
-    """Gaussians whose 3-sigma radius is <= this many pixels are culled."""
+    """Gaussians whose radius is <= this many pixels are culled."""
+    conventions: Conventions = GSPLAT_1_4
+    """How far a Gaussian reaches. On CUDA the installed gsplat has the say, and this is not read."""
 
     def __post_init__(self) -> None:
         if not 0.0 < self.near < self.far:
@@ -59,7 +63,7 @@ class Projected:
     compensations: Tensor
     """[N] factor on the opacity: in [0, 1] when antialiased, ones otherwise."""
     radii: Tensor
-    """[N] int32, half side in pixels of the square that bounds 3 sigma; 0 = culled."""
+    """[N] int32, (longer) half side in pixels of the extent, by the settings' conventions; 0 = culled."""
 
 
 class _Compensation(torch.autograd.Function):
@@ -100,6 +104,18 @@ def _clamped_slope(slope: Tensor, focal: Tensor, centre: Tensor, size: int) -> T
     return slope.clamp(min=-(centre / focal + margin), max=(size - centre) / focal + margin)
 
 
+def _extent(xx: Tensor, yy: Tensor, determinant: Tensor, conventions: Conventions) -> tuple[Tensor, Tensor]:
+    """Half sides [N] in whole pixels, across and down, of what covariances with these entries reach."""
+    if conventions.per_axis:
+        variances = (xx, yy)
+    else:
+        half_trace = 0.5 * (xx + yy)
+        largest_variance = half_trace + (half_trace * half_trace - determinant).clamp(min=0.01).sqrt()
+        variances = (largest_variance, largest_variance)
+    reach_x, reach_y = ((conventions.sigmas * v.sqrt()).ceil().clamp(max=_MAX_RADIUS) for v in variances)
+    return reach_x, reach_y
+
+
 def project_torch(
     means: Tensor,
     quats: Tensor,
@@ -123,7 +139,7 @@ def project_torch(
         settings: blur, antialiasing and culling.
 
     Returns:
-        The projected Gaussians. Gradients with respect to means, quats and scales match gsplat 1.4.0, culled
+        The projected Gaussians. Gradients with respect to means, quats and scales match gsplat's, culled
         Gaussians receive none.
     """
     viewmat, K = viewmat.to(means), K.to(means)
@@ -156,11 +172,10 @@ def project_torch(
     compensations = _Compensation.apply(sharp_determinant / determinant) if settings.antialiased else torch.ones_like(z)
 
     with torch.no_grad():
-        half_trace = 0.5 * (xx + yy)
-        largest_variance = half_trace + (half_trace * half_trace - determinant).clamp(min=0.01).sqrt()
-        radius = (3.0 * largest_variance.sqrt()).ceil().clamp(max=_MAX_RADIUS)
+        reach_x, reach_y = _extent(xx, yy, determinant, settings.conventions)
+        radius = torch.maximum(reach_x, reach_y)
         u, v = means2d.unbind(-1)
-        on_screen = (u + radius > 0) & (u - radius < width) & (v + radius > 0) & (v - radius < height)
+        on_screen = (u + reach_x > 0) & (u - reach_x < width) & (v + reach_y > 0) & (v - reach_y < height)
         visible = in_range & invertible & on_screen & (radius > settings.radius_clip)
         radii = torch.where(visible, radius, 0.0).to(torch.int32)
 

@@ -50,7 +50,7 @@ class Rasterized:
     """[N, 2] centres in pixels, not a leaf: call ``retain_grad()`` before backward to read ``.grad`` after it;
     ``.absgrad`` [N, 2] is there after backward when ``absgrad=True`` and the geometry receives gradients."""
     radii: Tensor
-    """[N] int32 half side in pixels of the 3-sigma square, 0 = not visible."""
+    """[N] int32 (longer) half side of the extent in pixels, see ``splats/conventions.py``; 0 = not visible."""
 
     @property
     def visible(self) -> Tensor:

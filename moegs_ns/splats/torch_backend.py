@@ -1,7 +1,7 @@
 """The readable twin: compositing with plain torch operations, in any floating dtype, on any device.
 
-It is the oracle of the fast backends and the last resort where neither of them runs. The rules are gsplat 1.4.0's;
-each stands once, in ``_composite_tile``.
+It is the oracle of the fast backends and the last resort where neither of them runs. The rules are gsplat's; each
+stands once, in ``_composite_tile``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from moegs_ns.splats.projection import project_torch as project
 __all__ = ["TILE", "composite", "project", "tile_bounds"]
 
 TILE = 16
-"""Side of a tile in pixels. A pixel only sees the Gaussians whose 3-sigma square touches its tile."""
+"""Side of a tile in pixels. A pixel only sees the Gaussians whose square of side twice the radius touches its tile."""
 MAX_ALPHA = 0.999
 MIN_ALPHA = 1.0 / 255.0
 MIN_TRANSMITTANCE = 1e-4
@@ -46,7 +46,7 @@ def composite(
         opacities: [N] in [0, 1], compensation already applied.
         channels: [N, C] what is blended.
         depths: [N] z-depth.
-        radii: [N] int32 half sides of the 3-sigma squares in pixels; rows with 0 are skipped.
+        radii: [N] int32 half sides in pixels of the squares that hold the Gaussians; rows with 0 are skipped.
         expert_ids: [N] integers in [0, num_experts).
         num_experts: K, the number of images.
         width: image width in pixels.

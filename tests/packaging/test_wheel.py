@@ -14,15 +14,25 @@ from pathlib import Path
 
 import pytest
 
+from moegs_ns.splats.native_prebuilt import LEVELS, runs_on_this_platform
+
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ("cuda", "configs")
 WHAT_THE_BUILD_READS = ("moegs_ns", *SHIPPED, "pyproject.toml", "setup.py", "LICENSE", "README.md")
 
 pytestmark = pytest.mark.slow
 
+HAS_COMPILER = shutil.which(os.environ.get("CXX") or "c++") is not None
+CARRIES_KERNELS = HAS_COMPILER and runs_on_this_platform()
+needs_carried_kernels = pytest.mark.skipif(not CARRIES_KERNELS, reason="needs x86-64 Linux and a C++ compiler")
+
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_wheel(tmp_path_factory, dict(os.environ))
+
+
+def build_wheel(tmp_path_factory: pytest.TempPathFactory, environment: Mapping[str, str]) -> Path:
     """Built from a copy: setuptools leaves build folders beside the sources and would pack what an older build left."""
     copy = tmp_path_factory.mktemp("source")
     for name in WHAT_THE_BUILD_READS:
@@ -44,7 +54,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         str(target),
         str(copy),
     ]
-    built = subprocess.run(command, capture_output=True, text=True, check=False)
+    built = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert built.returncode == 0, built.stderr[-2000:]
     (path,) = target.glob("*.whl")
     return path
@@ -109,7 +119,31 @@ def test_the_wheel_holds_the_package_and_the_shipped_folders_and_no_more(wheel: 
         files = [path for path in (ROOT / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts]
         assert files, f"{folder}/ ships something"
         expected |= {f"moegs_ns/_{folder}/{path.relative_to(ROOT / folder)}" for path in files}
+    if CARRIES_KERNELS:
+        expected |= {f"moegs_ns/_kernels/{name}" for name in (*(f"{level}.so" for level in LEVELS), "kernels.json")}
     assert names == expected
+
+
+def wheel_metadata(wheel: Path) -> str:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/WHEEL"))
+        return archive.read(name).decode()
+
+
+@needs_carried_kernels
+def test_a_wheel_with_kernels_names_its_platform_and_no_python(wheel: Path) -> None:
+    assert wheel.name.endswith("-py3-none-linux_x86_64.whl")
+    assert "Tag: py3-none-linux_x86_64\n" in wheel_metadata(wheel)
+    assert "Root-Is-Purelib: false" in wheel_metadata(wheel)
+
+
+def test_without_a_compiler_the_wheel_is_pure(tmp_path_factory: pytest.TempPathFactory) -> None:
+    nothing = tmp_path_factory.mktemp("no-programs")
+    kept = {name: value for name, value in os.environ.items() if name != "CXX"}
+    wheel = build_wheel(tmp_path_factory, {**kept, "PATH": str(nothing)})
+    assert wheel.name.endswith("-py3-none-any.whl")
+    assert "Root-Is-Purelib: true" in wheel_metadata(wheel)
+    assert not [name for name in zipfile.ZipFile(wheel).namelist() if "_kernels" in name]
 
 
 def test_the_wheel_carries_licence_and_entry_points(wheel: Path) -> None:
@@ -176,15 +210,27 @@ json.dump(out, sys.stdout)
 """
 
 
-@pytest.mark.skipif(shutil.which(os.environ.get("CXX", "c++")) is None, reason="no C++ compiler")
-def test_the_native_kernel_compiles_and_renders_from_the_installation(installed: CleanEnvironment) -> None:
-    outcome = installed.run("-c", RENDER)
+def renders_like_the_twin(installed: CleanEnvironment, **variables: str) -> None:
+    outcome = installed.run("-c", RENDER, **variables)
     assert outcome.returncode == 0, outcome.stderr[-2000:]
     results = json.loads(outcome.stdout)
     native, twin = results["native"], results["torch"]
     assert max(twin["image"]) > 0.1
     assert native["image"] == pytest.approx(twin["image"], abs=1e-4)
     assert native["gradient"] == pytest.approx(twin["gradient"], abs=1e-2, rel=1e-3)
+
+
+@needs_carried_kernels
+def test_the_installation_renders_without_a_compiler(installed: CleanEnvironment) -> None:
+    nothing = installed.home / "no-programs"
+    nothing.mkdir()
+    renders_like_the_twin(installed, PATH=str(nothing), CXX="")
+    assert not list((installed.home / "cache").rglob("*.so")), "nothing had to be compiled"
+
+
+@pytest.mark.skipif(not HAS_COMPILER, reason="no C++ compiler")
+def test_the_native_kernel_compiles_and_renders_from_the_installation(installed: CleanEnvironment) -> None:
+    renders_like_the_twin(installed, MOEGS_KERNELS="compile")
     assert list((installed.home / "cache").rglob("*.so")), "compiled into the user's cache"
 
 

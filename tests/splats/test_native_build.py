@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -14,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from moegs_ns.paths import resource_dir
-from moegs_ns.splats import native_backend, native_build, native_library
+from moegs_ns.splats import native_backend, native_build, native_library, native_prebuilt
 from moegs_ns.splats.native_build import NativeBuildError
+from tests.splats.native_builds import compile_and_compare, usual_parallelism
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -196,94 +196,20 @@ def test_build_info():
 
 # --- with the real compiler --------------------------------------------------------------------------------------
 
-# Renders forward and backward with the library in $MOEGS_NATIVE_LIBRARY and compares with the float64 twin.
-CHECK = """
-import os
-import signal
-
-import torch
-from moegs_ns.splats import native_backend
-from tests.splats.comparisons import compare_renderings
-from tests.splats.function_cases import compare_all
-from tests.splats.random_scenes import hard_cases, random_scene, render
-
-torch.set_num_threads(2)
-for scene in [*hard_cases(), random_scene(90, 400, k=2, c=11, width=90, height=70)]:
-    compare_renderings(render(scene, "native"), render(scene.to(torch.float64), "torch"), rounding=scene.rounding)
-compare_all()
-parallel = native_backend.build_info()["parallel"]
-if parallel == "threads":  # a forked child lost its parent's helpers and must go on (torch's own operations might not)
-    splats, camera = scene.splats, (scene.viewmat, scene.K, scene.width, scene.height)
-    child = os.fork()
-    if child == 0:
-        signal.alarm(60)
-        native_backend.project(splats.means, splats.quats, splats.scales, *camera, scene.settings[0])
-        os._exit(0)
-    assert os.waitpid(child, 0)[1] == 0
-print("all equal with", parallel)
-"""
-
-
-def check_build(folder: Path, flags: list[str], parallel: str, **environment: str) -> None:
-    """Compiles the kernels with extra flags and runs ``CHECK`` on them in another process.
-
-    Args:
-        folder: for the library.
-        flags: appended to the usual ones.
-        parallel: the kind of parallelism the build is expected to have.
-        environment: further variables of the process.
-    """
-    try:
-        compiler = native_build.find_compiler()
-    except NativeBuildError as error:
-        pytest.skip(str(error))
-    library = folder / "splat_cpu.so"
-    native_build.compile_library(library, compiler, flags)
-    result = subprocess.run(
-        [sys.executable, "-c", CHECK],
-        cwd=ROOT,
-        env={**os.environ, "MOEGS_NATIVE_LIBRARY": str(library), **environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert f"all equal with {parallel}" in result.stdout
-    assert "runtime error" not in result.stderr, result.stderr  # what UBSan says without ending the process
-
 
 @pytest.mark.slow
-@pytest.mark.parametrize("architecture", ["x86-64", "x86-64-v3"])
-def test_other_instruction_sets_agree_with_the_twin(architecture, tmp_path):
-    if os.uname().machine != "x86_64":
-        pytest.skip("an x86 instruction set")
-    check_build(tmp_path, [f"-march={architecture}"], _parallelism())
+@pytest.mark.parametrize(("level", "vector_width"), [("x86-64", 4), ("x86-64-v3", 8), ("x86-64-v4", 16)])
+def test_prebuilt_levels_agree_with_the_twin(level, vector_width, tmp_path):
+    """What a wheel carries, compiled as setup.py does; a level above this processor's is left out."""
+    if not native_prebuilt.runs_on_this_platform():
+        pytest.skip("kernels are prebuilt for x86-64 Linux only")
+    missing = native_prebuilt.missing_flags(level, native_prebuilt.processor_flags())
+    if missing:
+        pytest.skip(f"this processor has no {', '.join(missing)}")
+    assert compile_and_compare(tmp_path, [], level) == f"{usual_parallelism()} {vector_width}"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("flags", "parallel"), [(["-pthread"], "threads"), (["-DMOEGS_SERIAL"], "serial")])
 def test_builds_without_openmp_agree_with_the_twin(flags, parallel, tmp_path):
-    check_build(tmp_path, ["-fno-openmp", *flags], parallel)
-
-
-def _parallelism() -> str:
-    try:
-        has_openmp = native_build._accepts(native_build.find_compiler(), "-fopenmp")
-    except NativeBuildError as error:
-        pytest.skip(str(error))
-    return "openmp" if has_openmp else "threads"
-
-
-@pytest.mark.slow
-def test_sanitizers_find_nothing(tmp_path):
-    """AddressSanitizer and UndefinedBehaviorSanitizer over every hard case, each array its own allocation."""
-    _parallelism()  # skips without a compiler
-    compiler = native_build.find_compiler()
-    runtime = subprocess.run(
-        [*compiler, "-print-file-name=libasan.so"], capture_output=True, text=True, check=True
-    ).stdout.strip()
-    if not Path(runtime).is_file():
-        pytest.skip(f"'{compiler[0]}' has no shared AddressSanitizer runtime")
-    flags = ["-O1", "-g1", "-fsanitize=address,undefined", "-fno-omit-frame-pointer", "-DMOEGS_EXACT_ALLOCATIONS"]
-    # Python and torch allocate what they never free; only invalid accesses count.
-    check_build(tmp_path, flags, _parallelism(), LD_PRELOAD=runtime, ASAN_OPTIONS="detect_leaks=0")
+    assert compile_and_compare(tmp_path, ["-fno-openmp", *flags]).split()[0] == parallel

@@ -31,7 +31,7 @@ def render_with(threads: int, scene: Scene) -> Rendered:
     return render(scene, "native")
 
 
-@pytest.mark.parametrize("threads", [2, 3, 7])
+@pytest.mark.parametrize("threads", [2, 3, 4, 5, 6, 7, 8])
 @pytest.mark.parametrize("scene", [MIXED, WIDE], ids=["mixed", "wide"])
 def test_any_number_of_threads_gives_the_same_bits(scene, threads):
     assert_same_bits(render_with(threads, scene), render_with(1, scene))
@@ -42,13 +42,15 @@ def test_hard_cases_on_more_threads_than_they_have_work_for(scene):
     assert_same_bits(render_with(5, scene), render_with(1, scene))
 
 
-def test_run_to_run():
-    assert_same_bits(render_with(2, MIXED), render_with(2, MIXED))
+@pytest.mark.parametrize("threads", [1, 2, 8])
+def test_run_to_run(threads):
+    assert_same_bits(render_with(threads, MIXED), render_with(threads, MIXED))
 
 
-def test_two_callers_at_once():
-    """A viewer and a trainer: two Python threads render different scenes, forward and backward, many times."""
-    scenes = [MIXED, WIDE]
+@pytest.mark.parametrize("callers", [2, 5])
+def test_several_callers_at_once(callers):
+    """Viewers and trainers: Python threads render different scenes, forward and backward, many times."""
+    scenes = [(MIXED, WIDE)[caller % 2] for caller in range(callers)]
     expected = [render_with(2, scene) for scene in scenes]
     start = threading.Barrier(len(scenes))
     failures: list[BaseException] = []
