@@ -16,15 +16,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import torch
-from gsplat.cuda._torch_impl import (
-    _fully_fused_projection,
-    _isect_offset_encode,
-    _isect_tiles,
-    _quat_scale_to_covar_preci,
-)
 from torch import Tensor
 
 from moegs_ns.splats.torch_backend import _composite_tile
+from tests.splats.gsplat_torch import covariances_of, encode_offsets, fully_fused_projection, intersect, on_screen
 
 SIGNATURES = json.loads((Path(__file__).parent / "gsplat_signatures.json").read_text())
 KERNEL_CHANNELS = (1, 2, 3, 4, 5, 8, 9, 16, 17, 32, 33, 64, 65, 128, 129, 256, 257, 512, 513)
@@ -76,8 +71,8 @@ def _project(a: SimpleNamespace, per_axis: bool) -> tuple:
     assert (a.viewmats.shape, a.Ks.shape) == ((1, 4, 4), (1, 3, 3))
     for tensor in (a.means, a.quats, a.scales, a.viewmats, a.Ks):
         assert tensor.dtype == torch.float32
-    covariances, _ = _quat_scale_to_covar_preci(a.quats, a.scales, compute_preci=False)
-    radii, means2d, depths, conics, compensations = _fully_fused_projection(
+    covariances = covariances_of(a.quats, a.scales)
+    _, means2d, depths, conics, compensations = fully_fused_projection(
         a.means,
         covariances,
         a.viewmats,
@@ -89,18 +84,32 @@ def _project(a: SimpleNamespace, per_axis: bool) -> tuple:
         far_plane=a.far_plane,
         calc_compensations=a.calc_compensations,
     )
-    radii = torch.where(radii > a.radius_clip, radii, 0)
+    radii = _radii(covariances, depths, a, per_axis)
+    culled = (radii == 0).any(dim=-1) if per_axis else radii == 0
     # The kernels write nothing for culled Gaussians; of their outputs only the compensations start as zeros.
-    culled = radii == 0
     means2d = torch.where(culled[..., None], torch.nan, means2d)
     depths = torch.where(culled, torch.nan, depths)
     conics = torch.where(culled[..., None], torch.nan, conics)
     if compensations is not None:
         compensations = torch.where(culled, 0.0, compensations)
-    if per_axis:
-        # Unequal half sides, as of an upright ellipse; the larger one is the radius of 1.4.0.
-        radii = torch.stack([(radii - 1).clamp(min=0), radii], dim=-1)
     return radii, means2d, depths, conics, compensations
+
+
+def _radii(covariances: Tensor, depths: Tensor, a: SimpleNamespace, per_axis: bool) -> Tensor:
+    """[1, N, 2] half sides across and down by the rule of 1.5.3, whose projection is told no opacities; or [1, N] the
+    half sides of squares by that of 1.4.0."""
+    means2d, blurred = on_screen(a.means, covariances, a.viewmats, a.Ks, a.width, a.height)
+    xx, xy, yy = blurred[..., 0, 0] + a.eps2d, blurred[..., 0, 1], blurred[..., 1, 1] + a.eps2d
+    if per_axis:
+        reach = (3.33 * torch.stack([xx, yy], dim=-1).sqrt()).ceil()
+    else:
+        middle = (xx + yy) / 2
+        largest = middle + (middle**2 - (xx * yy - xy * xy)).clamp(min=0.01).sqrt()
+        reach = (3.0 * largest.sqrt()).ceil()[..., None].expand_as(means2d)
+    touches = ((means2d + reach > 0) & (means2d - reach < means2d.new_tensor([a.width, a.height]))).all(dim=-1)
+    kept = touches & (reach > a.radius_clip).any(dim=-1) & (depths > a.near_plane) & (depths < a.far_plane)
+    radii = torch.where(kept[..., None], reach, 0.0).int()
+    return radii if per_axis else radii[..., 0]
 
 
 def _intersect(a: SimpleNamespace, per_axis: bool) -> tuple[Tensor, Tensor, Tensor]:
@@ -119,22 +128,20 @@ def _intersect(a: SimpleNamespace, per_axis: bool) -> tuple[Tensor, Tensor, Tens
         assert torch.equal(a.radii[:, 0], a.radii[:, 1]), "squares are tiled under every version"
         a.radii = a.radii[:, 0]
     per_image = torch.stack([torch.where(image_ids == image, a.radii, 0) for image in range(images)])
-    counts, keys, ids = _isect_tiles(
+    counts, keys, ids = intersect(
         a.means2d.detach().expand(images, -1, -1),
         per_image,
         a.depths.detach().expand(images, -1),
         a.tile_size,
         a.tile_width,
         a.tile_height,
-        sort=False,
     )
-    keys, order = torch.sort(keys, stable=True)  # the kernels' radix sort is stable, torch's default is not
-    return counts.sum(dim=0, dtype=torch.int32), keys, (ids[order] % count).int()
+    return counts.sum(dim=0, dtype=torch.int32), keys, (ids % count).int()
 
 
 def _encode_offsets(a: SimpleNamespace) -> Tensor:
     images = a.n_images if hasattr(a, "n_images") else a.n_cameras
-    return _isect_offset_encode(a.isect_ids, images, a.tile_width, a.tile_height)
+    return encode_offsets(a.isect_ids, images, a.tile_width, a.tile_height)
 
 
 def _rasterize(a: SimpleNamespace) -> tuple[Tensor, Tensor]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from moegs_ns.splats.conventions import Conventions
 from moegs_ns.splats.projection import ProjectionSettings
 from moegs_ns.splats.rasterize import rasterize
 from moegs_ns.splats.splats import Splats
@@ -81,6 +82,10 @@ class Scene:
             settings=(self.settings[index],),
             background=None if self.background is None else self.background[index : index + 1],
         )
+
+    def under(self, conventions: Conventions) -> Scene:
+        """The same scene by the numeric rules of another gsplat release."""
+        return replace(self, settings=tuple(replace(one, conventions=conventions) for one in self.settings))
 
     def permuted(self, order: Tensor) -> Scene:
         """The same Gaussians in another order."""

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from moegs_ns.splats.conventions import GSPLAT_1_5
 from moegs_ns.splats.culling import may_show
 from moegs_ns.splats.projection import ProjectionSettings
 from moegs_ns.splats.rasterize import rasterize
@@ -21,7 +22,11 @@ def both(scene: Scene, settings: ProjectionSettings) -> tuple[torch.Tensor, torc
     return may_show(scene.splats.means, scene.splats.scales, *camera, settings), shown
 
 
-@pytest.mark.parametrize("settings", [CLASSIC, ANTIALIASED, DEPTHS], ids=["classic", "antialiased", "depths"])
+@pytest.mark.parametrize(
+    "settings",
+    [CLASSIC, ANTIALIASED, DEPTHS, replace(CLASSIC, conventions=GSPLAT_1_5)],
+    ids=["classic", "antialiased", "depths", "gsplat 1.5"],
+)
 @pytest.mark.parametrize("scene", [*hard_cases(), random_scene(5, 3000, width=90, height=70)], ids=lambda s: s.name)
 def test_all_that_is_shown_may_be_shown(scene, settings, backend, monkeypatch):
     monkeypatch.setenv("MOEGS_RASTER", backend)

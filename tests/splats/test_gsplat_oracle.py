@@ -1,4 +1,4 @@
-"""The torch twin against gsplat 1.4.0's own torch functions: an oracle nobody here wrote."""
+"""The torch twin against the torch functions of the installed gsplat: an oracle nobody here wrote."""
 
 from __future__ import annotations
 
@@ -7,15 +7,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from gsplat.cuda._torch_impl import (
-    _fully_fused_projection,
-    _isect_offset_encode,
-    _isect_tiles,
-    _quat_scale_to_covar_preci,
-)
 
 from moegs_ns.splats.projection import Projected, ProjectionSettings, project_torch
 from moegs_ns.splats.torch_backend import TILE, _tiles, tile_bounds
+from tests.splats.gsplat_torch import PROFILE, covariances_of, encode_offsets, fully_fused_projection, intersect
 from tests.splats.random_scenes import Scene, compare_gradients, hard_cases, random_scene
 
 SCENES = [scene for scene in hard_cases() if len(scene.splats) > 0]
@@ -29,8 +24,8 @@ def leaves_of(scene: Scene) -> list[torch.Tensor]:
 
 def project_by_gsplat(leaves: list[torch.Tensor], scene: Scene, settings: ProjectionSettings) -> Projected:
     means, quats, scales = leaves
-    covariances, _ = _quat_scale_to_covar_preci(quats, scales, compute_preci=False)
-    radii, means2d, depths, conics, compensations = _fully_fused_projection(
+    covariances = covariances_of(quats, scales)
+    radii, means2d, depths, conics, compensations = fully_fused_projection(
         means,
         covariances,
         scene.viewmat[None],
@@ -50,7 +45,7 @@ def project_by_gsplat(leaves: list[torch.Tensor], scene: Scene, settings: Projec
 def test_projection_values_and_gradients(scene):
     scene = scene.to(torch.float64)
     # gsplat's torch function has no radius_clip; the rules it lacks are tested below.
-    settings = replace(scene.settings[0], radius_clip=0.0)
+    settings = replace(scene.settings[0], radius_clip=0.0, conventions=PROFILE)
     mine, theirs = leaves_of(scene), leaves_of(scene)
     actual = project_torch(*mine, scene.viewmat, scene.K, scene.width, scene.height, settings)
     expected = project_by_gsplat(theirs, scene, settings)
@@ -99,15 +94,12 @@ def test_tile_lists(scene):
     # gsplat's torch function loops over tiles in Python: leave out what covers very many.
     radii = torch.where(projected.radii < 400, projected.radii, 0)
     across, down = math.ceil(scene.width / TILE), math.ceil(scene.height / TILE)
-    counts, keys, ids = _isect_tiles(
-        projected.means2d[None], radii[None], projected.depths[None], TILE, across, down, sort=False
-    )
+    counts, keys, ids = intersect(projected.means2d[None], radii[None], projected.depths[None], TILE, across, down)
     first, last = tile_bounds(projected.means2d, radii, scene.width, scene.height)
     assert torch.equal(((last - first).prod(dim=1) * (radii > 0)).int(), counts[0])
 
-    keys, order = torch.sort(keys, stable=True)
-    ids = ids[order].tolist()
-    offsets = [*_isect_offset_encode(keys, 1, across, down).flatten().tolist(), len(ids)]
+    ids = ids.tolist()
+    offsets = [*encode_offsets(keys, 1, across, down).flatten().tolist(), len(ids)]
     expected = {
         (tile // across, tile % across): ids[offsets[tile] : offsets[tile + 1]]
         for tile in range(across * down)

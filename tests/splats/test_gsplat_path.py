@@ -13,6 +13,7 @@ import torch
 
 from moegs_ns.splats import gsplat_backend
 from moegs_ns.splats import rasterize as rasterize_module
+from moegs_ns.splats.conventions import conventions_of_gsplat
 from moegs_ns.splats.projection import ProjectionSettings
 from tests.splats.gsplat_fakes import KERNEL_CHANNELS, SIGNATURES, fake_wrapper, signature
 from tests.splats.random_scenes import (
@@ -32,6 +33,7 @@ SCENES = [scene for scene in hard_cases() if len(scene.splats) <= 100]
 def wrapper(request, monkeypatch):
     """gsplat's wrapper of one version, replaced by fakes; and a resolver that lets CPU tensors through."""
     fakes = fake_wrapper(request.param)
+    fakes.conventions = conventions_of_gsplat(request.param)
     for name in SIGNATURES[request.param]:
         monkeypatch.setattr(gsplat.cuda._wrapper, name, getattr(fakes, name))
     monkeypatch.setattr(rasterize_module, "resolve_backend", lambda device, requested="auto": requested)
@@ -40,7 +42,7 @@ def wrapper(request, monkeypatch):
 
 @pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.name)
 def test_it_renders_what_the_twin_renders(wrapper, scene):
-    actual, expected = render(scene, "gsplat"), render(scene, "torch")
+    actual, expected = render(scene, "gsplat"), render(scene.under(wrapper.conventions), "torch")
     # The two projections round differently in float32.
     compare_renderings(actual, expected, gradient_tolerance=2e-5, rounding=scene.rounding)
     assert torch.isfinite(actual.result.means2d).all()
@@ -49,7 +51,8 @@ def test_it_renders_what_the_twin_renders(wrapper, scene):
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 6, 7, 8, 10, 16, 18])
 def test_channels_are_padded_to_a_kernel_width_and_cut_back(wrapper, count):
     scene = random_scene(count, 10, k=2, c=count, width=20, height=20)
-    actual, expected = render(scene, "gsplat", depth=False), render(scene, "torch", depth=False)
+    actual = render(scene, "gsplat", depth=False)
+    expected = render(scene.under(wrapper.conventions), "torch", depth=False)
     assert actual.result.images.shape == (2, 20, 20, count)
     compare_renderings(actual, expected, gradient_tolerance=2e-5)
 
