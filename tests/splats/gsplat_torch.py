@@ -57,7 +57,7 @@ def intersect(
         down: tiles.
 
     Returns:
-        Counts [I, N], and keys and rows in stable order of the keys, as the kernels sort; torch's default is not stable.
+        Counts [I, N]; keys and rows in stable order of the keys, as the kernels sort (torch's default is not stable).
     """
     if PROFILE.per_axis:
         radii = radii[..., None].expand(*radii.shape, 2)
