@@ -113,9 +113,10 @@ def _radii(covariances: Tensor, depths: Tensor, a: SimpleNamespace, per_axis: bo
 
 
 def _intersect(a: SimpleNamespace, per_axis: bool) -> tuple[Tensor, Tensor, Tensor]:
+    if not a.packed:
+        return _intersect_one_image(a, per_axis)
     count = len(a.means2d)
     images, image_ids = (a.n_images, a.image_ids) if per_axis else (a.n_cameras, a.camera_ids)
-    assert a.packed
     assert a.sort
     assert a.means2d.shape == (count, 2)
     assert a.radii.shape == ((count, 2) if per_axis else (count,))
@@ -139,14 +140,26 @@ def _intersect(a: SimpleNamespace, per_axis: bool) -> tuple[Tensor, Tensor, Tens
     return counts.sum(dim=0, dtype=torch.int32), keys, (ids % count).int()
 
 
+def _intersect_one_image(a: SimpleNamespace, per_axis: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """The ordinary layout [1, N, ...]; rectangles are tiled as squares, which lists more and shows the same."""
+    count = a.means2d.shape[1]
+    assert (a.means2d.shape, a.depths.shape) == ((1, count, 2), (1, count))
+    assert a.radii.shape == ((1, count, 2) if per_axis else (1, count))
+    radii = a.radii.amax(dim=-1) if per_axis else a.radii
+    tiles = (a.tile_size, a.tile_width, a.tile_height)
+    counts, keys, ids = intersect(a.means2d.detach(), radii, a.depths.detach(), *tiles)
+    return counts.int(), keys, ids.int()
+
+
 def _encode_offsets(a: SimpleNamespace) -> Tensor:
     images = a.n_images if hasattr(a, "n_images") else a.n_cameras
     return encode_offsets(a.isect_ids, images, a.tile_width, a.tile_height)
 
 
 def _rasterize(a: SimpleNamespace) -> tuple[Tensor, Tensor]:
+    if not a.packed:
+        return _rasterize_one_image(a)
     count, channels = a.colors.shape
-    assert a.packed
     assert a.backgrounds is None, "1.5.3 rejects backgrounds in the packed layout"
     assert a.masks is None
     assert channels in KERNEL_CHANNELS
@@ -161,8 +174,8 @@ def _rasterize(a: SimpleNamespace) -> tuple[Tensor, Tensor]:
 
     colours = a.colors.new_zeros(images, a.image_height, a.image_width, channels)
     alphas = a.colors.new_zeros(images, a.image_height, a.image_width, 1)
-    # The real function's outputs depend on all inputs, also where no tile has work.
-    nothing = 0 * sum(tensor.sum() for tensor in (a.means2d, a.conics, a.colors, a.opacities))
+    # The real function's outputs depend on all inputs, also where no tile has work; it reads no row without a tile.
+    nothing = 0 * sum(tensor.nan_to_num().sum() for tensor in (a.means2d, a.conics, a.colors, a.opacities))
     colours, alphas = colours + nothing, alphas + nothing
     if a.absgrad:
         a.means2d.absgrad = torch.zeros_like(a.means2d)
@@ -183,6 +196,20 @@ def _rasterize(a: SimpleNamespace) -> tuple[Tensor, Tensor]:
         colours[image, rows, columns] = blended.view(*shape, channels)
         alphas[image, rows, columns] = alpha.view(*shape, 1)
     return colours, alphas
+
+
+def _rasterize_one_image(a: SimpleNamespace) -> tuple[Tensor, Tensor]:
+    """The ordinary layout [1, N, ...], which takes a background [1, D]."""
+    count, channels = a.colors.shape[1:]
+    assert (a.means2d.shape, a.conics.shape, a.opacities.shape) == ((1, count, 2), (1, count, 3), (1, count))
+    assert a.isect_offsets.shape[0] == 1
+    assert a.backgrounds is None or a.backgrounds.shape == (1, channels)
+    packed = {name: getattr(a, name)[0] for name in ("means2d", "conics", "colors", "opacities")}
+    one = SimpleNamespace(**{**vars(a), **packed, "packed": True, "backgrounds": None})
+    colours, alphas = _rasterize(one)
+    if a.absgrad:
+        a.means2d.absgrad = one.means2d.absgrad[None]  # the same memory, which backward fills
+    return colours if a.backgrounds is None else colours + (1 - alphas) * a.backgrounds[0], alphas
 
 
 def _add(target: Tensor, ids: Tensor, values: Tensor) -> None:
