@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from moegs_ns.splats.conventions import GSPLAT_1_4
 from moegs_ns.splats.mixture_library import (
     MAX_EXPERTS,
     MAX_LAYERS,
@@ -181,6 +182,11 @@ def draw_mixture(
 
 
 def _projection(settings: ProjectionSettings) -> Projection:
+    if settings.conventions != GSPLAT_1_4:
+        raise ValueError(
+            f"fused inference: expected the conventions '{GSPLAT_1_4.name}', the only ones its kernels follow, found "
+            f"'{settings.conventions.name}'; draw the frame with rasterize()"
+        )
     return Projection(
         antialiased=int(settings.antialiased),
         eps2d=settings.eps2d,

@@ -7,6 +7,7 @@ made it. ``benchmarks/golden_files.py`` writes them on a CUDA machine into ``tes
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,8 @@ from tests.splats.comparisons import compare_gradients, compare_images, compare_
 from tests.splats.golden_outputs import GEOMETRY, Outputs, outputs_of
 from tests.splats.random_scenes import ANTIALIASED, Scene, hard_cases, random_scene
 
-FOLDER = Path(__file__).parent / "golden"
+FOLDER = Path(os.environ.get("MOEGS_GOLDEN_DIR", Path(__file__).parent / "golden"))
+"""Where golden files lie; ``$MOEGS_GOLDEN_DIR`` names another place, such as one where they have just been written."""
 FORMAT = 1
 
 _SETTINGS = ("eps2d", "antialiased", "near", "far", "radius_clip")

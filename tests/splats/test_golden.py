@@ -13,7 +13,6 @@ import torch
 from moegs_ns.splats.conventions import GSPLAT_1_4, GSPLAT_1_5
 from moegs_ns.splats.torch_backend import tile_bounds
 from tests.splats.golden import (
-    FOLDER,
     Golden,
     compare_with_golden,
     golden_files,
@@ -146,4 +145,3 @@ def test_the_script_says_what_it_needs(tmp_path):
     assert finished.returncode != 0
     assert "expected an NVIDIA GPU" in finished.stderr
     assert not (tmp_path / "files").exists()
-    assert FOLDER == ROOT / "tests" / "splats" / "golden"

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from moegs_ns.splats.conventions import GSPLAT_1_5
 from moegs_ns.splats.mixture_frame import MixtureFrame, draw_mixture
 from moegs_ns.splats.native_build import find_compiler
 from moegs_ns.splats.projection import ProjectionSettings, project_torch
@@ -168,6 +169,7 @@ def changed(case: MixtureCase, **changes: object) -> MixtureCase:
         ({"width": 2**19 + 1}, "too large"),
         ({"settings": (CLASSIC,) * 9, "background": torch.zeros(9, 6)}, "at most 8 experts, these are 9"),
         ({"settings": (), "background": torch.zeros(0, 6)}, "0 experts"),
+        ({"settings": (CLASSIC, replace(CLASSIC, conventions=GSPLAT_1_5))}, "'gsplat-1.4', .* found 'gsplat-1.5'"),
         ({"matrices": []}, "0 layers"),
         ({"matrices": [torch.zeros(1, 7)]}, r"matrix 0 of the network \[1, 8\]"),
         ({"matrices": [torch.zeros(4, 8), torch.zeros(1, 5)]}, r"matrix 1 of the network \[1, 4\]"),
