@@ -53,6 +53,7 @@ class _Loaded:
 
 def _note_fork() -> None:
     _Loaded.forked = True
+    _Loaded.lock = threading.Lock()  # another thread of the parent may have held it
 
 
 if hasattr(os, "register_at_fork"):
