@@ -24,7 +24,7 @@ if [[ -z "${PYTHON:-}" ]]; then
 fi
 WHEELS="${WHEELS:-$ROOT/wheels}"
 LIMIT="${LIMIT:-600}"
-BENCHMARK="${BENCHMARK:-benchmarks/raster_speed.py --rounds 5 --no-twin}"
+BENCHMARK="${BENCHMARK:-benchmarks/expert_passes.py --rounds 5}"
 
 # --- the steps: name, limit in seconds, what it does ---------------------------------------------------------------
 
@@ -34,7 +34,7 @@ STEPS=(
     "gsplat|400|compile gsplat's kernels"
     "tests|150|every test marked cuda"
     "golden|60|write golden files of gsplat's outputs and compare the CPU backends with them"
-    "benchmark|120|the rasterizer's benchmark"
+    "benchmark|120|the benchmark of rendering several experts, with charts"
     "training|150|train two experts and a router on examples/mixed, briefly"
 )
 
