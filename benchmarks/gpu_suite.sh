@@ -15,6 +15,7 @@
 #   BENCHMARK  benchmark to run, with its options; --output FOLDER/benchmark.json is appended
 set -uo pipefail
 
+CALLED_FROM="$PWD"
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 cd "$ROOT" || exit 2
 
@@ -211,7 +212,8 @@ case "${1:-}" in
         exit 2
         ;;
     *)
-        OUT="${1:-outputs/gpu_suite}"
+        OUT="${1:-$ROOT/outputs/gpu_suite}"
+        [[ $OUT == /* ]] || OUT="$CALLED_FROM/$OUT"
         main
         ;;
 esac

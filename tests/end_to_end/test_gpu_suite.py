@@ -128,8 +128,12 @@ def test_every_step_runs_and_is_recorded(imagined: dict[str, str], tmp_path: Pat
         assert part in calls
 
 
-def test_all_files_with_cuda_tests_are_run(imagined: dict[str, str], tmp_path: Path) -> None:
-    run(tmp_path / "out", **imagined)
+def test_all_files_with_cuda_tests_are_run(
+    imagined: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run("out", **imagined)
+    assert (tmp_path / "out" / "results.txt").is_file(), "a relative folder is the caller's"
     mark = "mark." + "cuda"
     marked = {str(path.relative_to(ROOT)) for path in ROOT.glob("tests/**/test_*.py") if mark in path.read_text()}
     assert marked <= set(Path(imagined["CALLS"]).read_text().split())
