@@ -158,7 +158,8 @@ def keep(result: RunResult, stage: Stage, extra: dict[str, Any]) -> dict[str, An
     rows = scores.pop("per_image")
     record = {key: result.record.get(key) for key in _RECORD_KEYS}
     record["scene"] = {key: result.record["scene"].get(key) for key in _SCENE_KEYS}
-    record["progress"] = {key: result.record["progress"].get(key) for key in _PROGRESS_KEYS}
+    progress = result.record["progress"]
+    record["progress"] = {key: progress[key] for key in _PROGRESS_KEYS if key in progress}
     kept = {
         "schema_version": SCHEMA_VERSION,
         "run": run_key(result.folder),

@@ -163,7 +163,7 @@ def group_tables(group: Sequence[Kept], kept: Sequence[Kept]) -> list[Table]:
     tables = []
     for router in _own_tables(group):
         results = [one for one in group if not one[1].expert_names or router_label(one[1]) == router]
-        notes = [*rival_notes(group, router), *oracle_notes(group, router)]
+        notes = [*rival_notes(group, router), *oracle_notes(group, router), *processor_notes(group, router)]
         tables += _router_group_tables(results, notes, kept)
     return tables
 
@@ -195,6 +195,24 @@ def rival_commands(kept: Sequence[Kept]) -> list[str]:
         options += ["--name", rival.folder.name.replace(f"-seed{rival.seed}", "")]
         commands[shlex.join(["equal_budget.py", one["suite"]["name"], *options])] = None
     return [*commands]
+
+
+def processor_notes(group: Sequence[Kept], router: str) -> list[str]:
+    """What the mixtures by ``router`` and their experts took of the processor, which other work changes less than the
+    seconds of the table; nothing where it was not counted."""
+    mixtures = [result for _, result in group if result.expert_names and router_label(result) == router]
+    if not mixtures or any(training_clock(one) != "processor" for one in mixtures):
+        return []
+    spent = {name: [] for name in mixtures[0].expert_names}
+    for mixture in mixtures:
+        for name, run in zip(mixture.expert_names, mixture.experts(), strict=True):
+            if not isinstance(run, str) and run.processor_seconds is not None:
+                spent[name].append(run.processor_seconds)
+    spent["router"] = [one.processor_seconds for one in mixtures if one.processor_seconds is not None]
+    said = ", ".join(f"{name} {mean_and_deviation(values, ',.0f')}" for name, values in spent.items() if values)
+    return [
+        f"Processor seconds of training, which other work on the machine changes less than those on the wall: {said}."
+    ]
 
 
 def oracle_notes(group: Sequence[Kept], router: str) -> list[str]:
