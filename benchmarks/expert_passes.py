@@ -22,6 +22,7 @@ import resource
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -197,8 +198,9 @@ def peak_megabytes(case: Case, way: str, direction: str, seed: int, device: str)
     """Memory one call needs beyond the scene, in MB."""
     if torch.device(device).type == "cuda":
         return _peak_on_gpu(case, way, direction, seed, device)
-    with multiprocessing.get_context("spawn").Pool(1) as pool:  # a process that was never larger
-        return pool.apply(_peak_of_process, (case, way, direction, seed))
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as fresh:  # a process that was never larger
+        return fresh.submit(_peak_of_process, case, way, direction, seed).result()
 
 
 def _peak_on_gpu(case: Case, way: str, direction: str, seed: int, device: str) -> float:
