@@ -62,7 +62,7 @@ def test_it_measures_and_the_page_shows_it(
 def test_a_call_of_many_channels_needs_the_memory_of_its_images(
     passes: ModuleType, project_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Six channels of a 640x480 image are 7.4 MB."""
+    """Six channels of a 1920x1080 image are 50 MB; what libraries freed before may hold a few of them."""
     monkeypatch.syspath_prepend(str(project_root / "benchmarks"))  # where the fresh process finds the module
-    case = passes.Case("image", 2000, 640, 480, 1)
-    assert passes.peak_megabytes(case, "single pass", "forward", 0, "cpu") >= 7.0
+    case = passes.Case("image", 2000, 1920, 1080, 1)
+    assert passes.peak_megabytes(case, "single pass", "forward", 0, "cpu") >= 40.0
