@@ -12,13 +12,12 @@ Four ways to the same pictures, per expert its colours (3 channels) and the rout
 Forward, and forward with the gradients of everything. Scenes grow along one axis at a time: Gaussians, image, experts.
 One run measures all ways in interleaved rounds, so that a busy moment spreads over all of them; medians, and their
 ratios within the run, are what counts. Peak memory is that of one call: on a GPU as torch counts it, on a CPU the
-growth of a fresh process beyond the scene. Writes a JSON file and charts (PNG) to benchmarks/results; python
+growth of a fresh process beyond the scene (Linux). Writes a JSON file and charts (PNG) to benchmarks/results; python
 benchmarks/write_performance.py makes a section of docs/performance.md of it.
 """
 
 import json
 import multiprocessing
-import resource
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -218,9 +217,16 @@ def _peak_of_process(case: Case, way: str, direction: str, seed: int) -> float:
     small = replace(case, gaussians=64 * case.experts, width=32, height=32)
     job(way, direction, expert_scene(small, seed))()  # what libraries need once
     run = job(way, direction, expert_scene(case, seed))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # The peak that getrusage knows begins with that of the process this one was started from.
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _status_kilobytes("VmRSS")
     run()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / 1e6
+    return (_status_kilobytes("VmHWM") - before) * 1024 / 1e6
+
+
+def _status_kilobytes(name: str) -> int:
+    lines = Path("/proc/self/status").read_text("utf8").splitlines()
+    return int(next(line for line in lines if line.startswith(f"{name}:")).split()[1])
 
 
 def main(arguments: Arguments) -> None:
