@@ -56,12 +56,14 @@ class Suite:
     routers: tuple[str, ...] = ()
 
     def scene(self, output_dir: Path) -> Scene:
-        """The scene, its data found.
+        """The scene, its data found. Runs of a suite with options of its own lie apart: other suites of the scene give
+        theirs the same names.
 
         Raises:
             FileNotFoundError: the data are in neither place.
         """
-        return Scene(find_data(self.data), self.parser, self.options, output_dir)
+        folder = output_dir / self.name if self.options else output_dir
+        return Scene(find_data(self.data), self.parser, self.options, folder)
 
     def plans(self, output_dir: Path) -> list[list[Stage]]:
         """The stages of every seed. Experts that several sets have in common are one stage, before the first router

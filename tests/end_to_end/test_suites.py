@@ -75,7 +75,7 @@ def kept_run(seed: int, psnr: float, fps: float = 100.0) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("name", ["basketball_quick", "mixed_demo"])
+@pytest.mark.parametrize("name", ["basketball_quick", "basketball_five", "mixed_demo"])
 def test_shipped_suites_name_what_exists(scripts: dict[str, ModuleType], name: str, tmp_path: Path) -> None:
     suite = scripts["suites"].read_suite(name)
     if suite.data.startswith("examples"):
@@ -88,6 +88,14 @@ def test_shipped_suites_name_what_exists(scripts: dict[str, ModuleType], name: s
             from moegs_ns.experts.recipes import load_recipe
 
             assert load_recipe(expert, suite.preset).steps > 0
+
+
+def test_runs_of_a_suite_with_options_lie_apart(scripts: dict[str, ModuleType], tmp_path: Path) -> None:
+    usual = scripts["suites"].Suite("usual", "", "examples/mixed", (("stg",),), (1,), "demo")
+    other = scripts["suites"].Suite("other", "", "examples/mixed", (("stg",),), (1,), "demo", options=("--x", "y"))
+    (mine,), (theirs,) = usual.plans(tmp_path)[0], other.plans(tmp_path)[0]
+    assert mine.run == tmp_path / "mixed" / "moegs-stg" / "demo-seed1"
+    assert theirs.run == tmp_path / "other" / "mixed" / "moegs-stg" / "demo-seed1"
 
 
 def test_experts_that_sets_share_are_one_stage(scripts: dict[str, ModuleType], tmp_path: Path) -> None:
