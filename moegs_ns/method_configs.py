@@ -12,7 +12,8 @@ from moegs_ns.router.expert_learning import LEARNING_TENSORS
 from moegs_ns.router.fused import FusedModelConfig
 from moegs_ns.router.mixture import MixtureModelConfig
 from moegs_ns.scene.datamanager import DynamicDataManagerConfig
-from moegs_ns.training.optimizers import AdamConfig, RAdamConfig
+from moegs_ns.training.distillation import DistillPipelineConfig, DistillTrainerConfig
+from moegs_ns.training.optimizers import OPTIMIZERS, AdamConfig, RAdamConfig
 from moegs_ns.training.pipeline import MoegsPipelineConfig
 from moegs_ns.training.schedulers import LogLinearDecayConfig
 from moegs_ns.training.trainer_config import default_trainer_config
@@ -20,7 +21,6 @@ from moegs_ns.training.trainer_config import default_trainer_config
 compat.apply()
 
 OptimizerType = type[AdamConfig] | type[RAdamConfig] | dict[str, type[AdamConfig] | type[RAdamConfig]]
-_OPTIMIZERS: dict[str, type[AdamConfig] | type[RAdamConfig]] = {"adam": AdamConfig, "radam": RAdamConfig}
 
 
 def _optimizer_groups(recipe: Recipe, optimizer: OptimizerType) -> dict[str, dict[str, Any]]:
@@ -64,7 +64,7 @@ def expert_method(name: str, recipe: Recipe | None = None) -> MethodSpecificatio
     """The method ``moegs-<name>`` that trains one expert with its paper's recipe, or with another one."""
     family = EXPERTS[name]
     recipe = recipe or family.recipe
-    return _method(name, recipe, family.config(**recipe.model), _OPTIMIZERS[family.optimizer], family.description)
+    return _method(name, recipe, family.config(**recipe.model), OPTIMIZERS[family.optimizer], family.description)
 
 
 def router_method() -> MethodSpecification:
@@ -82,9 +82,22 @@ def fused_method() -> MethodSpecification:
     return _method("fused", recipe, model, AdamConfig, "MoE-GS App. D: a mixture's Gaussians as one set (moegs fuse)")
 
 
+def distill_method() -> MethodSpecification:
+    """The method ``moegs-distill`` that trains an expert anew beside a mixture."""
+    config = default_trainer_config(
+        method_name="moegs-distill",
+        pipeline=DistillPipelineConfig(datamanager=DynamicDataManagerConfig()),
+        optimizers={},
+        max_num_iterations=0,
+        kind=DistillTrainerConfig,
+    )
+    return MethodSpecification(config=config, description="MoE-GS §3.4: an expert taught by a mixture (--teacher)")
+
+
 moegs_stg = expert_method("stg")
 moegs_4dgaussians = expert_method("4dgaussians")
 moegs_ed3dgs = expert_method("ed3dgs")
 moegs_ex4dgs = expert_method("ex4dgs")
 moegs_router = router_method()
 moegs_fused = fused_method()
+moegs_distill = distill_method()

@@ -31,6 +31,9 @@ class Train:
     """`paper` for the papers' own recipes; `budget-50`, `budget-20`, `budget-10` for these in that percentage of the
     steps; `quick` and `demo` for minutes on a CPU; or a TOML file like those in configs/presets. Several are joined by
     `+`, as `quick+plus`: each varies what those before it say, and runs that agree are shared."""
+    distill: tuple[str, ...] = ()
+    """Experts the mixture is to teach anew, such as: stg. Each student is an expert run of its own, as small and fast
+    as the expert it is named after."""
     seed: int = 42
     """Seed of every stage."""
     parser: str = "n3v-data"
@@ -71,7 +74,7 @@ class Train:
         if unknown:
             raise ValueError(f"unknown experts {', '.join(unknown)}; known: {', '.join(known)}")
         scene = Scene(self.data, self.parser, self.data_options, self.output_dir)
-        stages = plan(scene, experts, self.preset, self.seed, self.name)
+        stages = plan(scene, experts, self.preset, self.seed, self.name, self.distill)
 
         console = make_console()
         _show_plan(stages, console)
@@ -92,8 +95,9 @@ class Train:
         from moegs_ns.reporting.evaluation_files import EVALUATION_NAME, read_result
         from moegs_ns.reporting.tables import build_tables
 
-        last = read_result(stages[-1].run)
-        tables = build_tables([last])
+        students = [read_result(stage.run) for stage in stages if stage.method == "moegs-distill"]
+        last = read_result(stages[-1 - len(students)].run)
+        tables = build_tables([last, *students])
         if self.objects:
             tables += object_tables([last], console)
         written = []

@@ -20,6 +20,7 @@ from torch.optim import Optimizer
 from moegs_ns.experts.expert_config import ExpertModelConfig
 from moegs_ns.experts.option_ranges import check_ranges
 from moegs_ns.experts.seeds import SeedCloud, seed_cloud, thin_out
+from moegs_ns.experts.supervision import GROUND_TRUTH, Measure, Supervision
 from moegs_ns.experts.view_statistics import RenderedView, accumulate_views
 from moegs_ns.experts.views import CameraView, camera_index, camera_time, ground_truth_image, image_psnr
 from moegs_ns.losses import photometric_loss
@@ -50,6 +51,7 @@ class ExpertModel(Model):
 
     config: ExpertModelConfig
     training_step: Tensor
+    supervision: Supervision = GROUND_TRUTH
 
     def __init__(self, *args: Any, seed_points: tuple[Tensor, Tensor] | None = None, **kwargs: Any) -> None:
         self.seed_points = seed_points
@@ -369,10 +371,20 @@ class ExpertModel(Model):
         """Losses that do not depend on a view (regularisers), added once per optimizer step."""
         return {}
 
+    def supervise(self, supervision: Supervision) -> None:
+        """Hold training views against what ``supervision`` says instead of the video's images."""
+        self.supervision = supervision
+
+    def compare(self, rgb: Tensor, batch: dict, measure: Measure) -> Tensor:
+        """``measure`` of a view's picture ``[H,W,3]`` against what it is to look like; outside training that is the
+        video's image."""
+        return (self.supervision if self.training else GROUND_TRUTH)(rgb, batch, measure)
+
     def get_loss_dict(self, outputs: dict, batch: dict, metrics_dict: dict | None = None) -> dict[str, Tensor]:
         """Photometric loss of one view."""
-        truth = ground_truth_image(batch, self.device)
-        return {"photometric": photometric_loss(outputs["rgb"], truth, self.config.ssim_weight)}
+        weight = self.config.ssim_weight
+        loss = self.compare(outputs["rgb"], batch, lambda rgb, image: photometric_loss(rgb, image, weight))
+        return {"photometric": loss}
 
     @torch.no_grad()
     def get_metrics_dict(self, outputs: dict, batch: dict) -> dict[str, Any]:

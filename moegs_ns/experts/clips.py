@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 
 from moegs_ns.experts.base import SCENE_FACTS, ExpertModel
+from moegs_ns.experts.supervision import Supervision
 from moegs_ns.experts.views import camera_time
 from moegs_ns.splats.gaussian_set import GaussianSet
 from moegs_ns.splats.splats import Splats
@@ -178,6 +179,11 @@ class ClippedModel(ExpertModel):
         theirs = copy.copy(camera)
         theirs.times = torch.tensor([[own]], device=camera.device)
         return self._part(clip).get_outputs(theirs)
+
+    def supervise(self, supervision: Supervision) -> None:
+        """As for every expert, each part alike."""
+        for clip in range(len(self.clips)):
+            self._part(clip).supervise(supervision)
 
     def get_loss_dict(self, outputs: dict, batch: dict, metrics_dict: dict | None = None) -> dict[str, Tensor]:
         """Losses of one view, by the part that rendered last."""

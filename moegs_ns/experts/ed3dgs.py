@@ -40,7 +40,7 @@ from moegs_ns.experts.fields.embedding_smoothness import EmbeddingSmoothness
 from moegs_ns.experts.fields.temporal_table import TemporalTable, growing_points
 from moegs_ns.experts.frustum import rows_in_view, take_rows
 from moegs_ns.experts.seeds import SeedCloud
-from moegs_ns.experts.views import camera_index, camera_time, ground_truth_image
+from moegs_ns.experts.views import camera_index, camera_time
 from moegs_ns.losses import ssim
 from moegs_ns.splats.splats import Splats
 
@@ -244,8 +244,8 @@ class ED3DGSModel(CanonicalModel):
         """Photometric loss of one view, with SSIM in some training steps."""
         losses = super().get_loss_dict(outputs, batch, metrics_dict)
         if self.training and self._has_periodic_ssim(int(self.training_step) + 1):
-            similarity = ssim(outputs["rgb"], ground_truth_image(batch, self.device))
-            losses["periodic_ssim"] = self.config.periodic_ssim_weight * (1 - similarity)
+            unlike = self.compare(outputs["rgb"], batch, lambda rgb, image: 1 - ssim(rgb, image))
+            losses["periodic_ssim"] = self.config.periodic_ssim_weight * unlike
         return losses
 
     def _has_periodic_ssim(self, iteration: int) -> bool:

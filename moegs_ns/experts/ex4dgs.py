@@ -54,8 +54,9 @@ from moegs_ns.experts.keyframed_splats import Instant, keyframed_splats, mean_lo
 from moegs_ns.experts.keyframes import GrowingWindow, KeyframeClock
 from moegs_ns.experts.new_gaussians import new_gaussians
 from moegs_ns.experts.seeds import SeedCloud, seed_spacing, thin_out
+from moegs_ns.experts.supervision import GROUND_TRUTH
 from moegs_ns.experts.views import camera_time, ground_truth_image
-from moegs_ns.losses import photometric_loss_and_errors
+from moegs_ns.losses import photometric_loss, photometric_loss_and_errors
 from moegs_ns.splats.camera import viewmat_from_camera_to_world
 from moegs_ns.splats.gaussian_parts import GaussianParts
 from moegs_ns.splats.gaussian_set import GaussianSet
@@ -298,8 +299,12 @@ class Ex4DGSModel(ExpertModel):
         """Photometric loss of one view; in training also the (zero) term that tracks its errors back."""
         if "probe" not in outputs:
             return super().get_loss_dict(outputs, batch, metrics_dict)
-        truth = ground_truth_image(batch, self.device)
-        loss, errors = photometric_loss_and_errors(outputs["rgb"], truth, self.config.ssim_weight)
+        rgb, weight, truth = outputs["rgb"], self.config.ssim_weight, ground_truth_image(batch, self.device)
+        if self.supervision is GROUND_TRUTH:
+            loss, errors = photometric_loss_and_errors(rgb, truth, weight)
+        else:  # whatever the loss: where Gaussians are missing the video tells
+            loss = self.compare(rgb, batch, lambda picture, image: photometric_loss(picture, image, weight))
+            errors = photometric_loss_and_errors(rgb.detach(), truth, weight)[1]
         self._seen[-1].loss = loss.detach()
         return {"photometric": loss + tracked_errors(outputs["probe"], errors)}
 

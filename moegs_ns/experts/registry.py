@@ -94,3 +94,15 @@ def expert_family(name: str) -> ExpertFamily:
     if name not in EXPERTS:
         raise ValueError(f"unknown expert '{name}'; known: {', '.join(EXPERTS)}")
     return EXPERTS[name]
+
+
+def family_of(config: object) -> ExpertFamily:
+    """The family of a model config.
+
+    Raises:
+        ValueError: it is of none.
+    """
+    for family in EXPERTS.values():
+        if type(config) is family.config:
+            return family
+    raise ValueError(f"expected the model config of an expert, found {type(config).__name__}")

@@ -19,6 +19,9 @@ from moegs_ns.runs.checkpoint_files import find_checkpoint
 from moegs_ns.runs.checkpoints import read_checkpoint
 from moegs_ns.runs.record import read_run_record
 
+#: What ``ExpertSpec.origin`` keeps of an expert's ``run.json`` so that another like it can be trained.
+RECIPE_KEYS = ("learning_rates", "datamanager")
+
 
 @dataclass(frozen=True)
 class ExpertSpec:
@@ -30,8 +33,9 @@ class ExpertSpec:
         config: the model config.
         scene: the metadata the expert reads (``num_frames``, ``camera_extent``, ``near``, ``far``).
         origin: where it comes from, for checks and reports; not needed to build it. ``run``, ``steps_done``,
-            ``steps_total``, and of its training data ``scene``, ``num_frames``, ``first_frame``, ``near``, ``far``,
-            ``resolution`` and ``train_cameras``, as far as known.
+            ``steps_total``, ``learning_rates`` and ``datamanager`` (how it was trained), and of its training data
+            ``scene``, ``num_frames``, ``first_frame``, ``near``, ``far``, ``resolution`` and ``train_cameras``, as far
+            as known.
     """
 
     name: str
@@ -115,6 +119,7 @@ def read_spec(run: Path) -> ExpertSpec:
             if key in scene
         },
         "train_cameras": scene.get("cameras", {}).get("train", []),
+        **{key: record[key] for key in RECIPE_KEYS if key in record},
     }
     return ExpertSpec(family, family, record["expert"]["config"], facts, origin)
 

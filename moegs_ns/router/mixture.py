@@ -250,6 +250,32 @@ class MixtureModel(EnsembleModel):
             outputs["depth"] = blend(covered, view.depths[..., None]) / accumulation.clamp_min(_MIN_COVER)
         return {**outputs, **self._by_expert("expert", images), **self._by_expert("gate", gates[..., None])}
 
+    @torch.no_grad()
+    def training_view(self, camera: Cameras, camera_names: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """What a training camera would have recorded of the mixture: as in evaluation, with what the experts learnt of
+        that camera's exposure.
+
+        Args:
+            camera: of size 1, its ``camera_index`` counts in ``camera_names``; without one no exposure is applied.
+            camera_names: the training cameras.
+
+        Returns:
+            The picture ``[H,W,3]`` in [0,1], and the gates ``[K,H,W]`` (shares, with the volume router).
+        """
+        known = "camera_index" in (camera.metadata or {})
+        if isinstance(self.router, VolumeRouter):
+            instant = self.instant(camera)
+            gains = training_gains(instant.experts, camera, camera_names) if known else None
+            factors = self.router.opacity_gates(instant.time, instant.rows)
+            union = render_union(instant, factors, self.common_background(instant.experts), gains)
+            assert union.shares is not None
+            return union.rgb.clamp(0.0, 1.0), union.shares
+        view, instant = self.look(camera)
+        gains = training_gains(instant.experts, camera, camera_names) if known else None
+        images = view.pictures if gains is None else view.pictures * gains[:, None, None, :]
+        gates = gate(self.logits(view), self.config.eval_temperature, self.config.top_k)
+        return blend(gates, images.clamp(0.0, 1.0)), gates
+
     def _outputs_of_union(self, router: VolumeRouter, camera: Cameras) -> dict[str, Tensor]:
         instant = self.instant(camera)
         gates, background = router.opacity_gates(instant.time, instant.rows), self.common_background(instant.experts)

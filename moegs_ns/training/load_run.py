@@ -128,9 +128,24 @@ def load_run(run: Path, split: str = "test", device: str | None = None) -> Loade
     record = read_run_record(run)
     checkpoint = read_checkpoint(find_checkpoint(run))
     dataset = _dataset(record, split)
+    return LoadedRun(run, record, int(checkpoint["step"]), _model(run, record, checkpoint, device), dataset)
+
+
+def load_model(run: Path, device: torch.device | str | None = None) -> Model:
+    """The model of a run's newest checkpoint, in evaluation mode; neither its data nor other runs need be there.
+
+    Raises:
+        FileNotFoundError, ValueError: as `load_run`, but for data.
+    """
+    compat.apply()
+    return _model(run, read_run_record(run), read_checkpoint(find_checkpoint(run)), device)
+
+
+def _model(
+    run: Path, record: Mapping[str, Any], checkpoint: Mapping[str, Any], device: torch.device | str | None
+) -> Model:
     model = _ensemble(record, checkpoint) if record["expert"]["name"] in _ENSEMBLES else _expert(run)
-    model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
-    return LoadedRun(run, record, int(checkpoint["step"]), model, dataset)
+    return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
 
 
 def _expert(run: Path) -> Model:

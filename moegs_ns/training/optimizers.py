@@ -63,6 +63,10 @@ class RAdamConfig(OptimizerConfig):
         return target(list(params), lr=self.lr, eps=self.eps, betas=tuple(self.betas), weight_decay=self.weight_decay)
 
 
+#: By what the registry of experts calls them.
+OPTIMIZERS: dict[str, type[AdamConfig] | type[RAdamConfig]] = {"adam": AdamConfig, "radam": RAdamConfig}
+
+
 class SinglePassOptimizers(Optimizers):
     """nerfstudio's, with the steps of all groups done in one: twenty optimizers of a few tensors each took their time
     beside what they compute."""

@@ -186,7 +186,7 @@ class MoegsPipeline(VanillaPipeline):
             )
         rows: list[dict[str, Any]] = []
         sizes: list[tuple[int, int]] = []
-        with self._evaluating(), _progress("Evaluating", len(data_loader)) as advance:
+        with self._evaluating(), progress_bar("Evaluating", len(data_loader)) as advance:
             meter = RenderMeter(self.model, torch.device(self.model.device))
             for index, (camera, batch) in enumerate(data_loader):
                 if index == 0:
@@ -329,7 +329,8 @@ def _write_images(images: dict[str, Tensor], folder: Path, prefix: str, index: i
 
 
 @contextmanager
-def _progress(label: str, total: int) -> Iterator[Any]:
+def progress_bar(label: str, total: int) -> Iterator[Any]:
+    """Gives a function that counts one up."""
     columns = (TextColumn("[green]{task.description}"), BarColumn(), TimeElapsedColumn(), MofNCompleteColumn())
     with Progress(*columns, transient=True) as progress:
         task = progress.add_task(label, total=total)

@@ -50,7 +50,10 @@ def continued_router_run(run: Path, target: Path, further_steps: int) -> MoegsTr
         pipeline=MoegsPipelineConfig(
             datamanager=datamanager, model=config_from_plain(MixtureModelConfig, record["expert"]["config"])
         ),
-        optimizers={name: _optimizer(name, numbers) for name, numbers in record["learning_rates"].items()},
+        optimizers={
+            name: optimizer_of_record(numbers, AdamConfig if name in LEARNING_TENSORS else RAdamConfig)
+            for name, numbers in record["learning_rates"].items()
+        },
         max_num_iterations=steps + further_steps,
     )
     config.output_dir, config.experiment_name = target.parents[2], target.parents[1].name
@@ -62,13 +65,13 @@ def continued_router_run(run: Path, target: Path, further_steps: int) -> MoegsTr
     return config
 
 
-def _optimizer(name: str, numbers: Mapping[str, Any]) -> dict[str, Any]:
-    """A group of the record, before what scales its rates; what it does not name comes with the optimizers' state."""
+def optimizer_of_record(numbers: Mapping[str, Any], optimizer: type[AdamConfig] | type[RAdamConfig]) -> dict[str, Any]:
+    """nerfstudio's optimizer group from a group of a run record, before what scales its rates; what it does not name
+    comes with the optimizers' state, or is the optimizer's default."""
     schedule = {key: numbers[key] for key in ("lr_final", "max_steps", "restart_step") if key in numbers}
     scale = numbers.get("scale", 1.0)
     if "lr_final" in schedule:
         schedule["lr_final"] /= scale
-    optimizer = AdamConfig if name in LEARNING_TENSORS else RAdamConfig
     return {
         "optimizer": optimizer(lr=numbers["lr"] / scale),
         "scheduler": LogLinearDecayConfig(**schedule) if schedule else None,

@@ -216,10 +216,39 @@ def router_stage(scene: Scene, experts: Sequence[Stage], preset: str | None, nam
     return _stage(scene, "moegs-router", load_recipe("router", preset), load_recipe("router"), name, seed, extra, runs)
 
 
+def distill_stage(teacher: Stage, student: str, steps: int, seed: int, options: Sequence[str] = ()) -> Stage:
+    """The stage in which a mixture teaches one of its experts anew.
+
+    Args:
+        teacher: the router's stage.
+        student: name of the expert in the mixture (``stg``, ``stg_2``).
+        steps: of the expert's recipe.
+        seed: of the student.
+        options: of the distillation; runs with some are named after them.
+    """
+    scene, method = teacher.scene, "moegs-distill"
+    name = "-".join([teacher.run.name, student, *(part.lstrip("-") for part in options)])
+    seeds = ("--machine.seed", str(seed), "--pipeline.datamanager.sampling-seed", str(seed))
+    return Stage(
+        method=method,
+        run=scene.output_dir / scene.name / method / name,
+        steps=steps,
+        options=(*seeds, _STEPS, str(steps), "--teacher", str(teacher.run), "--student", student, *options),
+        scene=scene,
+        data_options=teacher.data_options,
+        needs=(teacher.run,),
+    )
+
+
 def plan(
-    scene: Scene, experts: Sequence[str], preset: str | None, seed: int = 42, name: str | None = None
+    scene: Scene,
+    experts: Sequence[str],
+    preset: str | None,
+    seed: int = 42,
+    name: str | None = None,
+    distill: Sequence[str] = (),
 ) -> list[Stage]:
-    """All stages of one mixture: its experts, then the router (left out for a single expert).
+    """All stages of one mixture: its experts, then the router (left out for a single expert), then students.
 
     Args:
         scene: what to train on.
@@ -228,9 +257,11 @@ def plan(
         seed: of the first of each expert and of the router.
         name: what the runs are called; default ``<preset>-seed<seed>``. The router's name also lists its experts, so
             that mixtures of several sets lie side by side and share expert runs.
+        distill: names of experts the mixture is to teach anew; ``stg_2`` is the second STG of ``experts``.
 
     Raises:
-        ValueError: no experts, unknown ones, or a preset that does not fit or names options that do not exist.
+        ValueError: no experts, unknown ones, students the mixture has no expert for, or a preset that does not fit or
+            names options that do not exist.
     """
     if not experts:
         raise ValueError("expected at least one expert to train, found none; name some with --experts")
@@ -242,12 +273,29 @@ def plan(
     if len(experts) > 1:
         label = name or f"{_preset_name(preset, 'router')}-seed{seed}"
         stages.append(router_stage(scene, stages, preset, f"{label}-{'+'.join(experts)}", seed))
+    stages += _students(stages, experts, distill, seed)
     if preset is not None:
         from moegs_ns.training.preset_options import check_preset_options
 
         for trained in dict.fromkeys([*experts, *(["router"] if len(experts) > 1 else [])]):
             check_preset_options(trained, preset)
     return stages
+
+
+def _students(trained: Sequence[Stage], experts: Sequence[str], distill: Sequence[str], seed: int) -> list[Stage]:
+    if not distill:
+        return []
+    from moegs_ns.router.experts import unique_names
+
+    names = unique_names(experts)
+    unknown = [student for student in distill if student not in names] if len(experts) > 1 else [*distill]
+    if unknown:
+        raise ValueError(
+            f"expected students among the experts of a mixture ({', '.join(names)}), found {', '.join(unknown)}; name "
+            "others with --distill, or more --experts"
+        )
+    own = {name: (stage, list(experts[:i]).count(experts[i])) for i, (name, stage) in enumerate(zip(names, trained))}
+    return [distill_stage(trained[-1], student, own[student][0].steps, seed + own[student][1]) for student in distill]
 
 
 def _preset_name(preset: str | None, trained: str) -> str:
@@ -312,7 +360,7 @@ def _choices(command: Sequence[str]) -> dict[str, tuple[str, ...]]:
     for flag, *values in _groups(command)[1:]:
         if flag in _INCIDENTAL or flag.startswith("--logging."):
             continue
-        if flag == "--experts":
+        if flag in ("--experts", "--teacher"):
             values = ["/".join(Path(value).parts[-2:]) for value in values]
         choices[flag] = tuple(values)
     return choices

@@ -280,7 +280,7 @@ class MoegsTrainer(Trainer):
 
     def _describe_run(self) -> dict[str, Any]:
         model = self.pipeline.model
-        expert = describe_model(model).get("expert", str(self.config.method_name).removeprefix("moegs-"))
+        expert = describe_model(model).get("expert", self.config.trained_expert)
         return {
             "schema_version": SCHEMA_VERSION,
             "method": self.config.method_name,
@@ -296,6 +296,7 @@ class MoegsTrainer(Trainer):
             "working_folder": str(Path.cwd()),
             "resumed_from": plain(self._resumed_from),
             **self._earlier_prunings(),
+            **getattr(self.pipeline, "record_facts", dict)(),
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
         }
 

@@ -35,6 +35,11 @@ class MoegsTrainerConfig(TrainerConfig):
     load_checkpoint: Path | None = None
     """Checkpoint file to resume from, instead of --load-dir."""
 
+    @property
+    def trained_expert(self) -> str:
+        """What is trained, as ``run.json`` calls it: an expert family, ``router`` or ``fused``."""
+        return str(self.method_name).removeprefix("moegs-")
+
     def make_paths_absolute(self) -> None:
         """Make every path of the config independent of the working folder; ns-eval may run in another one.
 
@@ -50,7 +55,7 @@ class MoegsTrainerConfig(TrainerConfig):
         holder = dataparser if getattr(datamanager, "data", None) is None else datamanager
         if getattr(holder, "data", None) is not None:
             holder.data = absolute(holder.data)
-        for part in (datamanager, dataparser, self.pipeline.model):
+        for part in (self.pipeline, datamanager, dataparser, self.pipeline.model):
             if part is not None and hasattr(part, "make_paths_absolute"):
                 part.make_paths_absolute()
 
@@ -113,7 +118,11 @@ class MoegsTrainerConfig(TrainerConfig):
 
 
 def default_trainer_config(
-    method_name: str, pipeline: VanillaPipelineConfig, optimizers: Mapping[str, Any], max_num_iterations: int
+    method_name: str,
+    pipeline: VanillaPipelineConfig,
+    optimizers: Mapping[str, Any],
+    max_num_iterations: int,
+    kind: type[MoegsTrainerConfig] = MoegsTrainerConfig,
 ) -> MoegsTrainerConfig:
     """The trainer config of a method, with defaults that work without flags on any machine.
 
@@ -125,8 +134,9 @@ def default_trainer_config(
         pipeline: a `MoegsPipelineConfig`.
         optimizers: group name to ``{"optimizer": ..., "scheduler": ... or None}``.
         max_num_iterations: training steps in all.
+        kind: class of the trainer config.
     """
-    return MoegsTrainerConfig(
+    return kind(
         method_name=method_name,
         project_name="moegs",
         pipeline=pipeline,

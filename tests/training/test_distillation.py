@@ -1,0 +1,133 @@
+"""The distill stage through nerfstudio's commands: an ordinary expert run, resumed, refused, and what it reduces to."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from moegs_ns.reporting.evaluation_files import read_result
+from moegs_ns.router.experts import read_expert
+from moegs_ns.runs.record import read_run_record
+from tests.training.inprocess import evaluate, train
+from tests.training.test_trainer import assert_equal_state, load
+
+pytestmark = pytest.mark.slow
+
+SMALL = ["--vis", "tensorboard", "--pipeline.lpips"]
+SCENE = ["n3v-data", "--downscale", "8", "--first-frame", "2", "--num-frames", "4", "--test-cams", "cam03"]
+STEPS = 12
+FAMILIES = {
+    "stg": ("--pipeline.model.initial-log-time-scale", -2.3, "--pipeline.model.camera-gains", True),
+    "ex4dgs": ("--pipeline.model.keyframe-interval", 2, "--pipeline.model.window-interval", 3),
+    "ed3dgs": ("--pipeline.model.width", 8, "--pipeline.model.periodic-ssim-start", 3,
+               "--pipeline.model.periodic-ssim-interval", 2, "--pipeline.model.periodic-ssim-steps", 1),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Teachers' views of this module alone; compiled kernels stay where they are."""
+    from moegs_ns.distill import teacher_cache
+
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(teacher_cache, "user_cache_dir", lambda: folder)
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def outputs(sample_scene: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Experts and the mixture that will teach; the experts' runs but that of STG are gone."""
+    folder = tmp_path_factory.mktemp("outputs")
+
+    def run(method: str, *options: object) -> Path:
+        place = ["--output-dir", folder, "--timestamp", "run", "--data", sample_scene]
+        return train([method, *SMALL, *options, *place, *SCENE])
+
+    steps = ("--max-num-iterations", STEPS, "--pipeline.model.max-gaussians", 400)
+    experts = [run(f"moegs-{name}", *steps, *options) for name, options in FAMILIES.items()]
+    run("moegs-router", "--max-num-iterations", 6, "--pipeline.model.background", "black", "--experts", *experts)
+    for expert in experts[1:]:
+        shutil.rmtree(expert)
+    return folder
+
+
+def distill(outputs: Path, scene: Path, student: str, name: str, *options: object) -> Path:
+    teacher = outputs / "mixed" / "moegs-router" / "run"
+    place = ["--output-dir", outputs, "--timestamp", name, "--data", scene]
+    return train(["moegs-distill", *SMALL, "--teacher", teacher, "--student", student, *options, *place, *SCENE])
+
+
+@pytest.mark.parametrize("student", [*FAMILIES])
+def test_a_student_is_an_ordinary_expert_run(outputs: Path, sample_scene: Path, student: str) -> None:
+    run = distill(outputs, sample_scene, student, f"taught-{student}")
+    record = read_run_record(run)
+    assert run.parent.name == record["method"] == "moegs-distill"
+    assert record["expert"]["name"] == student and record["progress"]["steps_done"] == STEPS
+    taught = record["distilled"]
+    assert (taught["student"], taught["variant"], taught["views"]) == (student, "weighted", "live")
+    spec, state = read_expert(run)
+    assert spec.family == student
+    spec.build().load_state_dict(state)
+    evaluate(run, run / "eval_test.json")
+    assert read_result(run).scores["psnr"] > 5.0
+
+
+def test_variant_gt_is_plain_training(outputs: Path, sample_scene: Path) -> None:
+    plain = load(outputs / "mixed" / "moegs-stg" / "run")["pipeline"]
+    again = load(distill(outputs, sample_scene, "stg", "gt", "--variant", "gt"))["pipeline"]
+    assert set(plain) == set(again)
+    for key, value in plain.items():
+        assert torch.equal(value, again[key]), key
+    taught = load(distill(outputs, sample_scene, "stg", "other"))["pipeline"]
+    assert not torch.equal(plain["_model.gaussians.params.means"], taught["_model.gaussians.params.means"])
+
+
+def test_kept_views_teach_what_live_ones_do_and_resume_bit_for_bit(
+    outputs: Path, sample_scene: Path, own_cache: Path
+) -> None:
+    options = ("--teacher-views", "cache", "--steps-per-save", 4, "--save-only-latest-checkpoint", False)
+    whole = distill(outputs, sample_scene, "stg", "kept", *options)
+    (entry,) = {file.parent for file in (own_cache / "teacher_views").glob("*/facts.json")}
+    facts = json.loads((entry / "facts.json").read_text("utf8"))
+    errors = facts["quantisation"]
+    assert errors["views"] == facts["shape"]["views"] == 11 * 4
+    assert 0 < errors["image_max"] <= 0.5 / 255 + 1e-6 and 0 < errors["gate_max"] <= 0.5 / 255 + 1e-6
+    assert read_run_record(whole)["distilled"]["quantisation"] == errors
+    resumed = distill(outputs, sample_scene, "stg", "resumed", *options, "--load-dir", whole, "--load-step", 8)
+    assert_equal_state(load(whole), load(resumed))
+    live = distill(outputs, sample_scene, "stg", "live", "--teacher-views", "live")
+    key = "_model.gaussians.params.means"
+    torch.testing.assert_close(
+        load(whole)["pipeline"][key], load(live)["pipeline"][key], rtol=0, atol=0.05, msg="rounding is not that large"
+    )
+
+
+def test_a_student_goes_into_a_new_mixture(outputs: Path, sample_scene: Path) -> None:
+    student = distill(outputs, sample_scene, "ex4dgs", "member")
+    stg = outputs / "mixed" / "moegs-stg" / "run"
+    place = ["--output-dir", outputs, "--timestamp", "second", "--data", sample_scene]
+    run = train(["moegs-router", *SMALL, "--max-num-iterations", 2, "--experts", stg, student, *place, *SCENE])
+    assert read_run_record(run)["model"]["experts"] == ["stg", "ex4dgs"]
+
+
+def test_what_cannot_teach_is_refused_before_anything_is_written(outputs: Path, sample_scene: Path) -> None:
+    with pytest.raises(
+        ValueError, match="the name of one of the teacher's experts .stg, ex4dgs, ed3dgs. behind --student, found no"
+    ):
+        distill(outputs, sample_scene, "", "refused")
+    with pytest.raises(ValueError, match=r"found '4dgaussians'"):
+        distill(outputs, sample_scene, "4dgaussians", "refused")
+    with pytest.raises(ValueError, match="at most 0.0001 GB for the teacher's 44 views"):
+        distill(outputs, sample_scene, "ed3dgs", "refused", "--teacher-views", "cache", "--teacher-cache-gb", 1e-4,
+                "--gate-precision", "half")  # fmt: skip
+    assert not (outputs / "mixed" / "moegs-distill" / "refused" / "nerfstudio_models").exists()
+    stg = outputs / "mixed" / "moegs-stg" / "run"
+    place = ["--output-dir", outputs, "--timestamp", "refused", "--data", sample_scene]
+    with pytest.raises(
+        ValueError, match="the run of a mixture .moegs-router. behind --teacher, found one of 'moegs-stg'"
+    ):
+        train(["moegs-distill", *SMALL, "--teacher", stg, "--student", "stg", *place, *SCENE])
