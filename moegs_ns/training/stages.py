@@ -294,8 +294,12 @@ def _students(trained: Sequence[Stage], experts: Sequence[str], distill: Sequenc
             f"expected students among the experts of a mixture ({', '.join(names)}), found {', '.join(unknown)}; name "
             "others with --distill, or more --experts"
         )
-    own = {name: (stage, list(experts[:i]).count(experts[i])) for i, (name, stage) in enumerate(zip(names, trained))}
-    return [distill_stage(trained[-1], student, own[student][0].steps, seed + own[student][1]) for student in distill]
+    places = [names.index(student) for student in distill]
+    copies = [list(experts[:place]).count(experts[place]) for place in places]
+    return [
+        distill_stage(trained[-1], names[place], trained[place].steps, seed + copy)
+        for place, copy in zip(places, copies, strict=True)
+    ]
 
 
 def _preset_name(preset: str | None, trained: str) -> str:
