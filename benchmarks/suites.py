@@ -20,8 +20,9 @@ RESULTS = ROOT / "benchmarks" / "results"
 SWEEP_RESULTS = RESULTS / "sweeps"
 PRUNING_RESULTS = RESULTS / "pruning"
 FUSION_RESULTS = RESULTS / "fusion"
+DISTILLATION_RESULTS = RESULTS / "distillation"
 #: Folders of results that are not of suites.
-_NO_SUITES = {SWEEP_RESULTS.name, PRUNING_RESULTS.name, FUSION_RESULTS.name}
+_NO_SUITES = {folder.name for folder in (SWEEP_RESULTS, PRUNING_RESULTS, FUSION_RESULTS, DISTILLATION_RESULTS)}
 SCHEMA_VERSION = 1
 _DEFAULT_DATA = ROOT.parent / "shared" / "data"
 _RECORD_KEYS = ("method", "expert", "seed", "device", "source", "versions", "model", "num_parameters")
@@ -246,6 +247,7 @@ def read_results(folder: Path) -> list[Kept]:
 
 
 def read_suite_results(results: Path) -> dict[str, list[Kept]]:
-    """Everything kept of all suites, by their folders' names; sweeps, pruning curves and fusions are no suites."""
+    """Everything kept of all suites, by their folders' names; sweeps, pruning curves, fusions and
+    distillations are no suites."""
     folders = [folder for folder in sorted(results.iterdir()) if folder.is_dir() and folder.name not in _NO_SUITES]
     return {folder.name: kept for folder in folders if (kept := read_results(folder))}

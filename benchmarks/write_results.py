@@ -1,5 +1,5 @@
-"""Write docs/results.md and docs/experts.md from what benchmarks/run_suite.py, equal_budget.py, fusion.py and
-run_sweep.py kept; no number in these pages is typed by hand.
+"""Write docs/results.md and docs/experts.md from what benchmarks/run_suite.py, equal_budget.py, fusion.py,
+distillation.py and run_sweep.py kept; no number in these pages is typed by hand.
 
     python benchmarks/write_results.py
 """
@@ -14,6 +14,7 @@ from typing import Any
 
 import experts_page
 import tyro
+from distillation_section import distillation_section
 from fusion_section import fusion_section
 from machine import machine_sentence
 from page_parts import label_of, temporal_mean_of, with_temporal_mean
@@ -21,6 +22,7 @@ from pruning_section import pruning_section
 from rich.console import Console
 from skipping_section import skipping_section
 from suites import (
+    DISTILLATION_RESULTS,
     FUSION_RESULTS,
     PRUNING_RESULTS,
     RESULTS,
@@ -74,7 +76,7 @@ class Arguments:
     """Write docs/results.md and docs/experts.md."""
 
     results: Path = RESULTS
-    """Folder with one folder of JSON files per suite, and one each of fusions and sweeps."""
+    """Folder with one folder of JSON files per suite, and one each of fusions, distillations and sweeps."""
     output: Path = PAGE
     """Page of the results; that of the experts, experts.md, is written beside it."""
 
@@ -309,6 +311,7 @@ def page(results: Path) -> str:
     sweeps = results / SWEEP_RESULTS.name
     sections = [suite_section(kept) for kept in read_suite_results(results).values()]
     fused = read_versioned(results / FUSION_RESULTS.name, "fusion.py")
+    taught = read_versioned(results / DISTILLATION_RESULTS.name, "distillation.py")
     compared = [sweep_section(content) for content in read_versioned(sweeps, "run_sweep.py")]
     chosen = [_SWEEPS_HEAD, *compared] if compared else []
     pruned = [
@@ -316,9 +319,10 @@ def page(results: Path) -> str:
     ]
     curves = [_PRUNING_HEAD, *pruned] if pruned else []
     fusions = [fusion_section(fused)] if fused else []
+    students = [distillation_section(taught)] if taught else []
     skipped = skipping_section(results / "expert_skipping.json")
     sections = sections or ["No suite has been run yet.\n"]
-    return "\n".join([_HEAD, *sections, *curves, *fusions, *chosen, *skipped])
+    return "\n".join([_HEAD, *sections, *curves, *fusions, *students, *chosen, *skipped])
 
 
 def main(arguments: Arguments) -> None:

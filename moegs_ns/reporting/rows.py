@@ -39,7 +39,7 @@ class Row:
 
 def single_row(result: RunResult) -> Row:
     """The row of one expert's run; the run's name tells it from another one of that family."""
-    label = f"{result.expert}, distilled" if "distilled" in result.record else result.expert
+    label = f"{result.expert}, distilled" if result.record.get("distilled") else result.expert
     return Row(label, {**_quality(result.scores), **_costs(result)}, detail=_name_without_seed(result))
 
 
