@@ -12,6 +12,8 @@ Variant = Literal["weighted", "unweighted", "gt"]
 #: Keys of a batch: the teacher's picture ``[H,W,3]`` and the student's gate ``[H,W]`` in it, float in [0,1].
 TEACHER_IMAGE = "teacher_image"
 STUDENT_GATE = "student_gate"
+#: Key of a batch whose ``image`` is the teacher's picture of a place no training camera stands at.
+PSEUDO_VIEW = "pseudo_view"
 # A view whose pixels hardly count at all would be blown up out of nothing.
 _LEAST_WEIGHT = 1e-3
 
@@ -43,10 +45,11 @@ class Distillation:
 
         Args:
             rgb: ``[H,W,3]``.
-            batch: the image, and unless ``gt`` the teacher's picture and the student's gate.
+            batch: the image, and unless ``gt`` the teacher's picture and the student's gate; of a pseudo-view the
+                teacher's picture as its image.
             measure: L; whatever the expert family compares by.
         """
-        if self.variant == "gt":
+        if self.variant == "gt" or PSEUDO_VIEW in batch:
             return GROUND_TRUTH(rgb, batch, measure)
         share, teacher = self.ground_truth_weight, batch[TEACHER_IMAGE]
         if self.variant == "unweighted":

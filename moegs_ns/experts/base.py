@@ -20,9 +20,16 @@ from torch.optim import Optimizer
 from moegs_ns.experts.expert_config import ExpertModelConfig
 from moegs_ns.experts.option_ranges import check_ranges
 from moegs_ns.experts.seeds import SeedCloud, seed_cloud, thin_out
-from moegs_ns.experts.supervision import GROUND_TRUTH, Measure, Supervision
+from moegs_ns.experts.supervision import Supervised
 from moegs_ns.experts.view_statistics import RenderedView, accumulate_views
-from moegs_ns.experts.views import CameraView, camera_index, camera_time, ground_truth_image, image_psnr
+from moegs_ns.experts.views import (
+    CameraView,
+    camera_index,
+    camera_time,
+    ground_truth_image,
+    image_psnr,
+    is_training_camera,
+)
 from moegs_ns.losses import photometric_loss
 from moegs_ns.splats.camera import camera_position
 from moegs_ns.splats.gaussian_parts import GaussianParts
@@ -41,7 +48,7 @@ _NEAR_MARGIN = 0.8
 _FAR_MARGIN = 10.0
 
 
-class ExpertModel(Model):
+class ExpertModel(Supervised, Model):
     """A dynamic-splat model.
 
     Args (beyond nerfstudio's):
@@ -51,7 +58,6 @@ class ExpertModel(Model):
 
     config: ExpertModelConfig
     training_step: Tensor
-    supervision: Supervision = GROUND_TRUTH
 
     def __init__(self, *args: Any, seed_points: tuple[Tensor, Tensor] | None = None, **kwargs: Any) -> None:
         self.seed_points = seed_points
@@ -300,8 +306,8 @@ class ExpertModel(Model):
         return [known[id(camera)][1] for camera in cameras]
 
     def camera_gain(self, camera: Cameras) -> Tensor:
-        """``[3]`` colour gain of a training camera; 1 for an expert without gains."""
-        if not self.config.camera_gains:
+        """``[3]`` colour gain of a training camera; 1 for an expert without gains, and for other cameras."""
+        if not (self.config.camera_gains and is_training_camera(camera)):
             return torch.ones(3, device=self.device)
         index = camera_index(camera)
         return torch.exp(self.camera_log_gains[index] - self.camera_log_gains.mean(dim=0))
@@ -370,15 +376,6 @@ class ExpertModel(Model):
     def step_losses(self) -> dict[str, Tensor]:
         """Losses that do not depend on a view (regularisers), added once per optimizer step."""
         return {}
-
-    def supervise(self, supervision: Supervision) -> None:
-        """Hold training views against what ``supervision`` says instead of the video's images."""
-        self.supervision = supervision
-
-    def compare(self, rgb: Tensor, batch: dict, measure: Measure) -> Tensor:
-        """``measure`` of a view's picture ``[H,W,3]`` against what it is to look like; outside training that is the
-        video's image."""
-        return (self.supervision if self.training else GROUND_TRUTH)(rgb, batch, measure)
 
     def get_loss_dict(self, outputs: dict, batch: dict, metrics_dict: dict | None = None) -> dict[str, Tensor]:
         """Photometric loss of one view."""

@@ -40,7 +40,7 @@ from moegs_ns.experts.fields.embedding_smoothness import EmbeddingSmoothness
 from moegs_ns.experts.fields.temporal_table import TemporalTable, growing_points
 from moegs_ns.experts.frustum import rows_in_view, take_rows
 from moegs_ns.experts.seeds import SeedCloud
-from moegs_ns.experts.views import camera_index, camera_time
+from moegs_ns.experts.views import camera_index, camera_time, is_training_camera
 from moegs_ns.losses import ssim
 from moegs_ns.splats.splats import Splats
 
@@ -171,7 +171,7 @@ class ED3DGSModel(CanonicalModel):
 
     def splats_of_view(self, camera: Cameras) -> tuple[Splats, Tensor | None]:
         """In training, the Gaussians at the camera's own idea of the time; cameras of one instant share none then."""
-        if not (self.training and self.config.time_offsets):
+        if not (self.training and self.config.time_offsets and is_training_camera(camera)):
             return super().splats_of_view(camera)
         time = camera_time(camera, self.config.default_time)
         return self._splats_on_clock(self.clock * time + self.camera_time_offsets[camera_index(camera)], [camera])

@@ -33,7 +33,7 @@ from moegs_ns.experts.heads import DecoderOutput, HeadName, make_head
 from moegs_ns.experts.new_gaussians import new_gaussians
 from moegs_ns.experts.seeds import SeedCloud, seed_spacing, spread_over_time, thin_out, thin_out_later_times
 from moegs_ns.experts.turning import learning_rotation, settle_turning
-from moegs_ns.experts.views import ground_truth_image
+from moegs_ns.experts.views import ground_truth_image, is_training_camera
 from moegs_ns.splats.density import outside_bounds
 from moegs_ns.splats.neighbors import neighbor_rms_distance
 from moegs_ns.splats.quaternions import unit_quaternions
@@ -214,7 +214,8 @@ class STGModel(ExpertModel):
 
     def get_loss_dict(self, outputs: dict, batch: dict, metrics_dict: dict | None = None) -> dict[str, Tensor]:
         """Photometric loss of one view, of which guided sampling takes note."""
-        if self.guide is not None and self.training and int(self.training_step) + 1 >= self.config.guided_start:
+        begun = self.training and int(self.training_step) + 1 >= self.config.guided_start
+        if self.guide is not None and begun and is_training_camera(self._camera):
             self.guide.see(self._camera, outputs["rgb"], ground_truth_image(batch, self.device))
         return super().get_loss_dict(outputs, batch, metrics_dict)
 

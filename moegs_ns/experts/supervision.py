@@ -27,3 +27,19 @@ class GroundTruth:
 
 
 GROUND_TRUTH = GroundTruth()
+
+
+class Supervised:
+    """What models that are trained on images have in common."""
+
+    training: bool
+    supervision: Supervision = GROUND_TRUTH
+
+    def supervise(self, supervision: Supervision) -> None:
+        """Hold training views against what ``supervision`` says instead of the video's images."""
+        self.supervision = supervision
+
+    def compare(self, rgb: Tensor, batch: dict[str, Any], measure: Measure) -> Tensor:
+        """``measure`` of a view's picture ``[H,W,3]`` against what it is to look like; outside training that is the
+        video's image."""
+        return (self.supervision if self.training else GROUND_TRUTH)(rgb, batch, measure)

@@ -43,6 +43,11 @@ def camera_time(camera: Cameras, default: float) -> float:
     return min(1.0, max(0.0, float(camera.times.reshape(-1)[0])))
 
 
+def is_training_camera(camera: Cameras) -> bool:
+    """Whether a camera of size 1 is one of its split's, and no other in between."""
+    return "camera_index" in (camera.metadata or {})
+
+
 def camera_index(camera: Cameras) -> int:
     """Position of a camera of size 1 in its split's list of cameras (``camera_names`` of the metadata)."""
     return int(camera.metadata["camera_index"].reshape(-1)[0])  # type: ignore[index]

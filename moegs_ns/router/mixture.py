@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from moegs_ns.experts.base import ExpertModel
-from moegs_ns.experts.views import ground_truth_image, image_psnr
+from moegs_ns.experts.views import ground_truth_image, image_psnr, is_training_camera
 from moegs_ns.router.comparisons import disagreement
 from moegs_ns.router.ensemble import EnsembleModel, EnsembleModelConfig
 from moegs_ns.router.expert_learning import check_learning, learning_tensors, let_learn
@@ -262,7 +262,7 @@ class MixtureModel(EnsembleModel):
         Returns:
             The picture ``[H,W,3]`` in [0,1], and the gates ``[K,H,W]`` (shares, with the volume router).
         """
-        known = "camera_index" in (camera.metadata or {})
+        known = is_training_camera(camera)
         if isinstance(self.router, VolumeRouter):
             instant = self.instant(camera)
             gains = training_gains(instant.experts, camera, camera_names) if known else None

@@ -15,7 +15,8 @@ from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttrib
 from nerfstudio.models.base_model import Model, ModelConfig
 from nerfstudio.utils.rich_utils import CONSOLE
 
-from moegs_ns.distill.loss import STUDENT_GATE, TEACHER_IMAGE, Distillation, Variant
+from moegs_ns.distill.loss import PSEUDO_VIEW, STUDENT_GATE, TEACHER_IMAGE, Distillation, Variant
+from moegs_ns.distill.pseudo_views import PseudoViews
 from moegs_ns.distill.student import Recipe, recipe_of_student, recipe_of_teacher
 from moegs_ns.distill.teacher import LiveViews, Teacher, TeacherViews, student_position
 from moegs_ns.distill.teacher_cache import Precision, TeacherCache, remove_stale, teacher_cache
@@ -68,8 +69,9 @@ class DistillPipelineConfig(MoegsPipelineConfig):
     balanced: Annotated[bool, tyro.conf.arg(prefix_name=False)] = True
     """Divide the weighted loss by the mean weight of a pixel: masks halve loss and gradients, and the thresholds of
     density control are made for whole ones. Not in the paper."""
-    warm_start: Annotated[bool, tyro.conf.arg(prefix_name=False)] = False
-    """Start from the teacher's expert instead of from scratch. Not in the paper."""
+    pseudo_views_every: Annotated[int, tyro.conf.arg(prefix_name=False)] = 0
+    """Once in so many steps the student is held against what the teacher shows from between the training cameras,
+    instead of the video's images; 0 = never. Not in the paper."""
     teacher_views: Annotated[Literal["auto", "cache", "live"], tyro.conf.arg(prefix_name=False)] = "auto"
     """Render the teacher's views once and keep them on disk (`cache`), or in every step (`live`); `auto` keeps them
     where training sees more views than there are."""
@@ -151,18 +153,23 @@ class DistillPipeline(MoegsPipeline):
         """
         config = self.config
         self._views: TeacherViews | None = None
+        self._pseudo: tuple[PseudoViews, Teacher] | None = None
         self._taught: dict[str, Any] = {
             "student": config.student,
             "variant": config.variant,
             "ground_truth_weight": config.ground_truth_weight,
             "balanced": config.balanced,
+            "pseudo_views_every": config.pseudo_views_every,
         }
         self.model.supervise(Distillation(config.ground_truth_weight, config.variant, config.balanced))
         if config.variant != "gt":
             trainer = training_callback_attributes.trainer
             steps = 0 if trainer is None else int(trainer.config.max_num_iterations)
             with preserved_random_state():
-                self._views = self._prepare_teacher(steps * self.datamanager.config.cameras_per_step)
+                self._views, teacher = self._prepare_teacher(steps * self.datamanager.config.cameras_per_step)
+            if config.pseudo_views_every:
+                seed = self.datamanager.config.sampling_seed
+                self._pseudo = PseudoViews(self.datamanager.train_dataset.cameras, seed), teacher
         return super().get_training_callbacks(training_callback_attributes)
 
     def record_facts(self) -> dict[str, Any]:
@@ -171,13 +178,23 @@ class DistillPipeline(MoegsPipeline):
 
     def _train_group(self, step: int) -> list[tuple[Cameras, dict[str, Any]]]:
         group = super()._train_group(step)
+        if self._pseudo is not None and step % self.config.pseudo_views_every == 0:
+            places, teacher = self._pseudo
+            return [self._pseudo_view(places, teacher, camera, step, n) for n, (camera, _) in enumerate(group)]
         if self._views is not None:
             for _, batch in group:
                 batch[TEACHER_IMAGE], batch[STUDENT_GATE] = self._views.view(batch["image_idx"])
         return group
 
-    def _prepare_teacher(self, views_seen: int) -> TeacherViews:
-        """The teacher's views, kept on disk if asked for, or where more are looked at than there are."""
+    @staticmethod
+    def _pseudo_view(
+        places: PseudoViews, teacher: Teacher, camera: Cameras, step: int, number: int
+    ) -> tuple[Cameras, dict[str, Any]]:
+        camera = places.between(camera, step, number)
+        return camera, {"image": teacher.view(camera).image, PSEUDO_VIEW: True}
+
+    def _prepare_teacher(self, views_seen: int) -> tuple[TeacherViews, Teacher]:
+        """The teacher, and its views, kept on disk if asked for, or where more are looked at than there are."""
         run = self.config.teacher
         if run is None:
             raise ValueError("expected the run folder of a trained mixture behind --teacher, found none")
@@ -193,11 +210,11 @@ class DistillPipeline(MoegsPipeline):
             mode = "cache" if views_seen > len(dataset.cameras) else "live"
         self._taught |= {"teacher": str(run), "checkpoint": checkpoint.name, "views": mode}
         if mode == "live":
-            return live
+            return live, teacher
         cache = teacher_cache(run, checkpoint, dataset.cameras, teacher.num_experts, self.config.gate_precision)
         self._fill(cache, teacher)
         self._taught |= {"quantisation": cache.facts()["quantisation"], "cache_mb": round(cache.num_bytes / 1e6, 1)}
-        return cache.of_expert(position, self.device)
+        return cache.of_expert(position, self.device), teacher
 
     def _fill(self, cache: TeacherCache, teacher: Teacher) -> None:
         for folder in remove_stale(cache):

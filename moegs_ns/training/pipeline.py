@@ -118,7 +118,7 @@ class MoegsPipeline(VanillaPipeline):
             metrics = self.model.get_metrics_dict(outputs, batch)
             all_losses.append(self.model.get_loss_dict(outputs, batch, metrics))
             all_metrics.append(metrics)
-            if report is not None:
+            if report is not None and "image_idx" in batch:  # others are no training images
                 report(batch, outputs["rgb"])
         step_losses: dict[str, Tensor] = getattr(self.model, "step_losses", dict)()
         return outputs, {**_mean_losses(all_losses), **step_losses}, _mean_metrics(all_metrics)

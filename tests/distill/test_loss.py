@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from moegs_ns.distill.loss import STUDENT_GATE, TEACHER_IMAGE, Distillation
+from moegs_ns.distill.loss import PSEUDO_VIEW, STUDENT_GATE, TEACHER_IMAGE, Distillation
 from moegs_ns.experts.supervision import GROUND_TRUTH
 from moegs_ns.losses import photometric_loss
 
@@ -81,3 +81,8 @@ def test_uint8_images_are_compared_as_floats() -> None:
 def test_a_share_beyond_the_whole_is_refused(share: float) -> None:
     with pytest.raises(ValueError, match=r"ground-truth weight in \[0,1\]"):
         Distillation(share)
+
+
+def test_of_a_pseudo_view_only_the_teacher_knows() -> None:
+    rgb, _, teacher, _ = images(4)
+    assert torch.equal(Distillation()(rgb, {"image": teacher, PSEUDO_VIEW: True}, measure), measure(rgb, teacher))

@@ -106,6 +106,17 @@ def test_kept_views_teach_what_live_ones_do_and_resume_bit_for_bit(
     )
 
 
+def test_pseudo_views_teach_and_resume_bit_for_bit(outputs: Path, sample_scene: Path) -> None:
+    options = ("--pseudo-views-every", 3, "--steps-per-save", 4, "--save-only-latest-checkpoint", False)
+    for student in ("ed3dgs", "stg"):
+        whole = distill(outputs, sample_scene, student, f"between-{student}", *options)
+        without = load(outputs / "mixed" / "moegs-distill" / f"taught-{student}")["pipeline"]
+        key = "_model.gaussians.params.means"
+        assert not torch.equal(load(whole)["pipeline"][key], without[key])
+    again = distill(outputs, sample_scene, "stg", "again", *options, "--load-dir", whole, "--load-step", 8)
+    assert_equal_state(load(whole), load(again))
+
+
 def test_a_student_goes_into_a_new_mixture(outputs: Path, sample_scene: Path) -> None:
     student = distill(outputs, sample_scene, "ex4dgs", "member")
     stg = outputs / "mixed" / "moegs-stg" / "run"
