@@ -230,6 +230,11 @@ def test_experts_keep_the_gains_they_learnt_for_training_cameras(tmp_path: Path)
     expected = (images * gains[:, None, None, None]).mean(dim=0)
     torch.testing.assert_close(model.train().get_outputs(camera)["rgb"], expected)
     torch.testing.assert_close(render(model, 0.5)["rgb"], images.mean(dim=0).clamp(0, 1))
+    seen, gates = model.eval().training_view(camera, ["cam2", "cam3"])
+    torch.testing.assert_close(seen, (images * gains[:, None, None, None]).clamp(0, 1).mean(dim=0))
+    torch.testing.assert_close(gates, torch.full_like(gates, 1 / 3))
+    unknown, _ = model.training_view(make_camera(0.5), ["cam2", "cam3"])  # none of the training cameras
+    assert torch.equal(unknown, render(model, 0.5)["rgb"])
 
 
 def test_what_cannot_be_rendered(runs: list[Path], tmp_path: Path) -> None:

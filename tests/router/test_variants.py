@@ -42,6 +42,8 @@ def test_every_variant_renders_learns_and_sums_to_one(runs: list[Path], variant:
     torch.testing.assert_close(gates.sum(dim=0), torch.ones(HEIGHT, WIDTH, 1))
     assert gates.min() >= 0 and gates.std() > 0.01
     assert {outputs[name].shape for name in ("accumulation", "depth")} == {(HEIGHT, WIDTH, 1)}
+    picture, seen = model.training_view(make_camera(0.3), [])
+    assert torch.equal(picture, outputs["rgb"]) and torch.equal(seen, gates[..., 0])
     model.train().get_outputs(make_camera(0.3))["rgb"].square().sum().backward()
     groups = model.get_param_groups()
     learnt = [parameter for group in groups.values() for parameter in group]

@@ -63,6 +63,24 @@ def test_experts_of_one_family_differ_in_run_and_seed(tmp_path: Path) -> None:
     assert router.needs == (first.run, second.run)
 
 
+def test_students_follow_their_teacher(tmp_path: Path) -> None:
+    scene = Scene(Path("examples/mixed"), output_dir=tmp_path)
+    stages = plan(scene, ["stg", "4dgaussians", "stg"], TINY, seed=7, distill=["stg_2", "4dgaussians"])
+    router, second, deformed = stages[3:]
+    assert [stage.method for stage in (router, second, deformed)] == ["moegs-router", "moegs-distill", "moegs-distill"]
+    assert second.needs == deformed.needs == (router.run,)
+    for stage, student, seed in ((second, "stg_2", "8"), (deformed, "4dgaussians", "7")):
+        command = stage.command()
+        assert stage.run == tmp_path / "mixed" / "moegs-distill" / f"{router.run.name}-{student}"
+        assert (value_of(command, "--teacher"), value_of(command, "--student")) == (str(router.run), student)
+        assert value_of(command, "--machine.seed") == seed and value_of(command, "--downscale") == "8"
+        assert value_of(command, "--max-num-iterations") == "60" == str(stage.steps)
+    with pytest.raises(ValueError, match=r"students among .* \(stg, 4dgaussians\), found ed3dgs; name others"):
+        plan(scene, ["stg", "4dgaussians"], TINY, distill=["ed3dgs", "stg"])
+    with pytest.raises(ValueError, match="found stg; name others with --distill, or more --experts"):
+        plan(scene, ["stg"], TINY, distill=["stg"])
+
+
 def test_sets_of_experts_share_expert_runs_but_not_the_routers(tmp_path: Path) -> None:
     two, three = stages_of(tmp_path, ["stg", "4dgaussians"]), stages_of(tmp_path, ["stg", "4dgaussians", "stg"])
     assert two[0].run == three[0].run
