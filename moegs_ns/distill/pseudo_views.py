@@ -13,42 +13,55 @@ _NEIGHBOURS = 3
 
 
 class PseudoViews:
-    """Cameras between a training camera and one of those nearest to it.
+    """At every instant the same number of places, each between a training camera and one of those nearest to it.
 
     Args:
-        cameras: all training images'.
-        seed: of the choice; the same step always gets the same views.
+        cameras: all training images', with times.
+        per_instant: places per instant.
+        seed: of the choice.
+
+    Attributes:
+        cameras: instant by instant; none is a training camera (they carry no ``camera_index``).
+
+    Raises:
+        ValueError: no places, or training cameras in one place only.
     """
 
-    def __init__(self, cameras: Cameras, seed: int) -> None:
-        places = cameras.camera_to_worlds[:, :, 3].double()
-        self._poses = cameras.camera_to_worlds[torch.from_numpy(_first_of_each(places.numpy()))]
-        self._seed = seed
-        if len(self._poses) < 2:
+    def __init__(self, cameras: Cameras, per_instant: int, seed: int) -> None:
+        if per_instant < 1:
+            raise ValueError(f"expected at least one pseudo-view per instant, found {per_instant}")
+        assert cameras.times is not None
+        poses = cameras.camera_to_worlds
+        different = poses[torch.from_numpy(_first_of_each(poses[:, :, 3].double().numpy()))]
+        if len(different) < 2:
             raise ValueError("expected training cameras in at least two places for pseudo-views, found one")
+        self._per_instant, self._seed = per_instant, seed
+        self._instants, ranks = torch.unique(cameras.times[:, 0], return_inverse=True)
+        rng = random.Random(seed)
+        bases, found = [], []
+        for instant in range(len(self._instants)):
+            shown = (ranks == instant).nonzero()[:, 0].tolist()
+            for _ in range(per_instant):
+                bases.append(rng.choice(shown))
+                found.append(_place_beside(poses[bases[-1]], different, rng))
+        self.cameras = copy.copy(cameras[torch.tensor(bases)])
+        self.cameras.camera_to_worlds = torch.stack(found).to(poses)
+        known = {"camera_index", "frame_index"}
+        self.cameras.metadata = {key: value for key, value in (self.cameras.metadata or {}).items() if key not in known}
 
-    def between(self, camera: Cameras, step: int, number: int) -> Cameras:
-        """A camera of ``camera``'s time and lens, on the way to one of its nearest neighbours.
+    def choose(self, time: float, count: int, step: int) -> list[int]:
+        """Positions in `cameras` of ``count`` views of one instant, different ones as far as there are; a resumed
+        training sees the same in the same step.
 
         Args:
-            camera: of size 1.
+            time: of a training image.
+            count: of the views.
             step: of the training.
-            number: of the view in the step.
-
-        Returns:
-            A camera of size 1 that is none of the training cameras: without ``camera_index``.
         """
-        rng = random.Random(f"{self._seed} {step} {number}")
-        pose = camera.camera_to_worlds[0].cpu()
-        distances = (self._poses[:, :, 3] - pose[:, 3]).norm(dim=1)
-        others = distances.argsort()[: _NEIGHBOURS + 1].tolist()
-        others = [other for other in others if distances[other] > 0][:_NEIGHBOURS]
-        target, share = self._poses[rng.choice(others)], rng.random()
-        moved = copy.copy(camera)
-        moved.camera_to_worlds = interpolated(pose, target, share).to(camera.camera_to_worlds)[None]
-        known = {"camera_index", "frame_index"}
-        moved.metadata = {key: value for key, value in (camera.metadata or {}).items() if key not in known}
-        return moved
+        instant = int((self._instants - time).abs().argmin())
+        order = list(range(self._per_instant))
+        random.Random(f"{self._seed} {step}").shuffle(order)
+        return [instant * self._per_instant + order[number % len(order)] for number in range(count)]
 
 
 def interpolated(start: torch.Tensor, end: torch.Tensor, share: float) -> torch.Tensor:
@@ -57,6 +70,12 @@ def interpolated(start: torch.Tensor, end: torch.Tensor, share: float) -> torch.
     rotation = torch.from_numpy(Slerp([0.0, 1.0], turns)(share).as_matrix())
     position = torch.lerp(start[:, 3].double(), end[:, 3].double(), share)
     return torch.cat([rotation, position[:, None]], dim=1)
+
+
+def _place_beside(pose: torch.Tensor, others: torch.Tensor, rng: random.Random) -> torch.Tensor:
+    distances = (others[:, :, 3] - pose[:, 3]).norm(dim=1)
+    nearest = [other for other in distances.argsort().tolist() if distances[other] > 0][:_NEIGHBOURS]
+    return interpolated(pose, others[rng.choice(nearest)], rng.random())
 
 
 def _first_of_each(places: np.ndarray) -> np.ndarray:

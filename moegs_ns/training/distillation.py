@@ -22,6 +22,7 @@ from moegs_ns.distill.teacher import LiveViews, Teacher, TeacherViews, student_p
 from moegs_ns.distill.teacher_cache import Precision, TeacherCache, remove_stale, teacher_cache
 from moegs_ns.experts.base import ExpertModel
 from moegs_ns.experts.registry import expert_family, family_of
+from moegs_ns.experts.views import camera_time
 from moegs_ns.router.experts import run_folder
 from moegs_ns.router.mixture import MixtureModel
 from moegs_ns.router.same_scene import check_same_scene
@@ -69,9 +70,11 @@ class DistillPipelineConfig(MoegsPipelineConfig):
     balanced: Annotated[bool, tyro.conf.arg(prefix_name=False)] = True
     """Divide the weighted loss by the mean weight of a pixel: masks halve loss and gradients, and the thresholds of
     density control are made for whole ones. Not in the paper."""
-    pseudo_views_every: Annotated[int, tyro.conf.arg(prefix_name=False)] = 0
-    """Once in so many steps the student is held against what the teacher shows from between the training cameras,
-    instead of the video's images; 0 = never. Not in the paper."""
+    pseudo_views: Annotated[int, tyro.conf.arg(prefix_name=False)] = 0
+    """Places between the training cameras, per instant, from which the teacher shows the scene too; 0 = none. Not in
+    the paper."""
+    pseudo_views_every: Annotated[int, tyro.conf.arg(prefix_name=False)] = 3
+    """With --pseudo-views: once in so many steps these are what the student is held against."""
     teacher_views: Annotated[Literal["auto", "cache", "live"], tyro.conf.arg(prefix_name=False)] = "auto"
     """Render the teacher's views once and keep them on disk (`cache`), or in every step (`live`); `auto` keeps them
     where training sees more views than there are."""
@@ -153,12 +156,13 @@ class DistillPipeline(MoegsPipeline):
         """
         config = self.config
         self._views: TeacherViews | None = None
-        self._pseudo: tuple[PseudoViews, Teacher] | None = None
+        self._pseudo: tuple[PseudoViews, TeacherViews] | None = None
         self._taught: dict[str, Any] = {
             "student": config.student,
             "variant": config.variant,
             "ground_truth_weight": config.ground_truth_weight,
             "balanced": config.balanced,
+            "pseudo_views": config.pseudo_views,
             "pseudo_views_every": config.pseudo_views_every,
         }
         self.model.supervise(Distillation(config.ground_truth_weight, config.variant, config.balanced))
@@ -166,10 +170,7 @@ class DistillPipeline(MoegsPipeline):
             trainer = training_callback_attributes.trainer
             steps = 0 if trainer is None else int(trainer.config.max_num_iterations)
             with preserved_random_state():
-                self._views, teacher = self._prepare_teacher(steps * self.datamanager.config.cameras_per_step)
-            if config.pseudo_views_every:
-                seed = self.datamanager.config.sampling_seed
-                self._pseudo = PseudoViews(self.datamanager.train_dataset.cameras, seed), teacher
+                self._prepare_teacher(steps * self.datamanager.config.cameras_per_step)
         return super().get_training_callbacks(training_callback_attributes)
 
     def record_facts(self) -> dict[str, Any]:
@@ -179,23 +180,24 @@ class DistillPipeline(MoegsPipeline):
     def _train_group(self, step: int) -> list[tuple[Cameras, dict[str, Any]]]:
         group = super()._train_group(step)
         if self._pseudo is not None and step % self.config.pseudo_views_every == 0:
-            places, teacher = self._pseudo
-            return [self._pseudo_view(places, teacher, camera, step, n) for n, (camera, _) in enumerate(group)]
+            return self._pseudo_group(*self._pseudo, camera_time(group[0][0], 0.0), len(group), step)
         if self._views is not None:
             for _, batch in group:
                 batch[TEACHER_IMAGE], batch[STUDENT_GATE] = self._views.view(batch["image_idx"])
         return group
 
     @staticmethod
-    def _pseudo_view(
-        places: PseudoViews, teacher: Teacher, camera: Cameras, step: int, number: int
-    ) -> tuple[Cameras, dict[str, Any]]:
-        camera = places.between(camera, step, number)
-        return camera, {"image": teacher.view(camera).image, PSEUDO_VIEW: True}
+    def _pseudo_group(
+        places: PseudoViews, views: TeacherViews, time: float, count: int, step: int
+    ) -> list[tuple[Cameras, dict[str, Any]]]:
+        return [
+            (one_camera(places.cameras, index), {"image": views.view(index)[0], PSEUDO_VIEW: True})
+            for index in places.choose(time, count, step)
+        ]
 
-    def _prepare_teacher(self, views_seen: int) -> tuple[TeacherViews, Teacher]:
-        """The teacher, and its views, kept on disk if asked for, or where more are looked at than there are."""
-        run = self.config.teacher
+    def _prepare_teacher(self, views_seen: int) -> None:
+        """Get the teacher's views, kept on disk if asked for, or where more are looked at than there are."""
+        config, run = self.config, self.config.teacher
         if run is None:
             raise ValueError("expected the run folder of a trained mixture behind --teacher, found none")
         checkpoint, mixture = find_checkpoint(run), load_model(run, self.device)
@@ -203,29 +205,41 @@ class DistillPipeline(MoegsPipeline):
             raise ValueError(f"expected the run of a mixture (moegs-router) to teach, found another kind at {run}")
         dataset = self.datamanager.train_dataset
         teacher = Teacher(mixture, dataset.metadata.get("camera_names", []))
-        position = student_position(mixture.expert_names, self.config.student)
-        live = LiveViews(teacher, dataset.cameras, position, self.device)
-        mode = self.config.teacher_views
-        if mode == "auto":
-            mode = "cache" if views_seen > len(dataset.cameras) else "live"
-        self._taught |= {"teacher": str(run), "checkpoint": checkpoint.name, "views": mode}
-        if mode == "live":
-            return live, teacher
-        cache = teacher_cache(run, checkpoint, dataset.cameras, teacher.num_experts, self.config.gate_precision)
-        self._fill(cache, teacher)
-        self._taught |= {"quantisation": cache.facts()["quantisation"], "cache_mb": round(cache.num_bytes / 1e6, 1)}
-        return cache.of_expert(position, self.device), teacher
+        position = student_position(mixture.expert_names, config.student)
+        self._taught |= {"teacher": str(run), "checkpoint": checkpoint.name}
+        lists = {"views": dataset.cameras}
+        if config.pseudo_views:
+            places = PseudoViews(dataset.cameras, config.pseudo_views, self.datamanager.config.sampling_seed)
+            lists["pseudo-views"] = places.cameras
+        share = 1 / config.pseudo_views_every if config.pseudo_views else 0.0
+        seen = {"views": (1 - share) * views_seen, "pseudo-views": share * views_seen}
+        found: dict[str, TeacherViews] = {}
+        for kind, cameras in lists.items():
+            mode = config.teacher_views
+            if mode == "auto":
+                mode = "cache" if seen[kind] > len(cameras) else "live"
+            self._taught[kind.replace("-", "_") + "_from"] = mode
+            if mode == "live":
+                found[kind] = LiveViews(teacher, cameras, position, self.device)
+            else:
+                cache = teacher_cache(run, checkpoint, cameras, teacher.num_experts, config.gate_precision)
+                self._fill(cache, teacher, cameras, kind)
+                found[kind] = cache.of_expert(position, self.device)
+                if kind == "views":
+                    self._taught["quantisation"] = cache.facts()["quantisation"]
+        self._views = found["views"]
+        if config.pseudo_views:
+            self._pseudo = places, found["pseudo-views"]
 
-    def _fill(self, cache: TeacherCache, teacher: Teacher) -> None:
+    def _fill(self, cache: TeacherCache, teacher: Teacher, cameras: Cameras, kind: str) -> None:
         for folder in remove_stale(cache):
             CONSOLE.print(f"The teacher was trained on since it filled {folder}: deleted", soft_wrap=True)
-        cameras = self.datamanager.train_dataset.cameras
         missing = cache.missing()
         if missing:
             cache.check_space(self.config.teacher_cache_gb)
             there = cache.shape.views - len(missing)
-            CONSOLE.print(f"Rendering {len(missing)} of the teacher's views ({there} are there) into {cache.folder}")
-        with progress_bar("The teacher's views", len(missing)) as advance:
+            CONSOLE.print(f"Rendering {len(missing)} of the teacher's {kind} ({there} are there) into {cache.folder}")
+        with progress_bar(f"The teacher's {kind}", len(missing)) as advance:
 
             def watch(indices: list[int]) -> Any:
                 for index in indices:

@@ -25,28 +25,30 @@ def ring() -> Cameras:
     return Cameras(poses, 30.0, 33.0, 14.0, 12.0, 28, 24, times=times, metadata=metadata)
 
 
-def test_it_stands_between_the_camera_and_one_of_its_nearest() -> None:
+def test_places_lie_between_a_camera_and_one_of_its_nearest() -> None:
     cameras = ring()
-    places, angles = PseudoViews(cameras, seed=3), []
-    for step in range(200):
-        view = places.between(cameras[5:6], step, 0)
-        pose = view.camera_to_worlds[0]
-        assert not is_training_camera(view) and is_training_camera(cameras[5:6])
-        assert float(view.times) == 1.0 and float(view.fx) == 30.0 and int(view.width) == 28
-        torch.testing.assert_close(pose[:, :3] @ pose[:, :3].T, torch.eye(3), atol=1e-5, rtol=0)
-        angles.append(float(Rotation.from_matrix(pose[:, :3].numpy()).as_euler("yxz", degrees=True)[0]))
-    # The third camera (20 degrees) has neighbours at 10 and 30, and the nearer-sorted third at 0 or 40.
-    assert min(angles) >= 0 and max(angles) <= 40 + 1e-3
-    assert sum(angle < 20 for angle in angles) > 40 and sum(angle > 20 for angle in angles) > 40
-    assert len({round(angle, 3) for angle in angles}) > 150
+    views = PseudoViews(cameras, per_instant=150, seed=3).cameras
+    assert len(views) == 2 * 150 and not is_training_camera(views[0:1]) and is_training_camera(cameras[0:1])
+    assert views.times[:150].unique().tolist() == [0.0] and views.times[150:].unique().tolist() == [1.0]
+    assert views.fx.unique().tolist() == [30.0] and views.width.unique().tolist() == [28]
+    poses = views.camera_to_worlds
+    torch.testing.assert_close(poses[:, :, :3] @ poses[:, :, :3].mT, torch.eye(3).expand(300, 3, 3), atol=1e-5, rtol=0)
+    angles = torch.from_numpy(Rotation.from_matrix(poses[:, :, :3].numpy()).as_rotvec(degrees=True)[:, 1])
+    assert angles.min() >= 0 and angles.max() <= 50 and angles.std() > 10
+    reach = 4 * 2 * math.sin(math.radians(15))  # the third nearest is at most 30 degrees away
+    nearest = (poses[:, None, :, 3] - cameras.camera_to_worlds[None, :, :, 3]).norm(dim=-1).min(dim=1).values
+    assert nearest.max() <= reach / 2 and (nearest > 0.01).float().mean() > 0.9
 
 
 def test_a_resumed_training_sees_the_same_places() -> None:
     cameras = ring()
-    poses = [PseudoViews(cameras, seed).between(cameras[:1], step, n).camera_to_worlds
-             for seed, step, n in ((1, 5, 0), (1, 5, 0), (2, 5, 0), (1, 6, 0), (1, 5, 1))]  # fmt: skip
-    assert torch.equal(poses[0], poses[1])
-    assert not any(torch.equal(poses[0], other) for other in poses[2:])
+    one, same, other = (PseudoViews(cameras, 4, seed) for seed in (1, 1, 2))
+    assert torch.equal(one.cameras.camera_to_worlds, same.cameras.camera_to_worlds)
+    assert not torch.equal(one.cameras.camera_to_worlds, other.cameras.camera_to_worlds)
+    chosen = [one.choose(1.0, 2, step) for step in range(50)]
+    assert chosen == [same.choose(1.0, 2, step) for step in range(50)]
+    assert {index for pair in chosen for index in pair} == {4, 5, 6, 7} and all(len({*pair}) == 2 for pair in chosen)
+    assert set(one.choose(0.0, 6, 0)) == {0, 1, 2, 3}  # more than there are
 
 
 def test_the_ends_of_the_way_are_the_cameras() -> None:
@@ -58,4 +60,6 @@ def test_the_ends_of_the_way_are_the_cameras() -> None:
 def test_one_place_has_nothing_beside_it() -> None:
     cameras = ring()[:2]
     with pytest.raises(ValueError, match="at least two places for pseudo-views, found one"):
-        PseudoViews(cameras, 0)
+        PseudoViews(cameras, 1, 0)
+    with pytest.raises(ValueError, match="at least one pseudo-view per instant, found -1"):
+        PseudoViews(ring(), -1, 0)

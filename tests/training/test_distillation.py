@@ -68,7 +68,7 @@ def test_a_student_is_an_ordinary_expert_run(outputs: Path, sample_scene: Path, 
     assert run.parent.name == record["method"] == "moegs-distill"
     assert record["expert"]["name"] == student and record["progress"]["steps_done"] == STEPS
     taught = record["distilled"]
-    assert (taught["student"], taught["variant"], taught["views"]) == (student, "weighted", "live")
+    assert (taught["student"], taught["variant"], taught["views_from"]) == (student, "weighted", "live")
     spec, state = read_expert(run)
     assert spec.family == student
     spec.build().load_state_dict(state)
@@ -107,7 +107,16 @@ def test_kept_views_teach_what_live_ones_do_and_resume_bit_for_bit(
 
 
 def test_pseudo_views_teach_and_resume_bit_for_bit(outputs: Path, sample_scene: Path) -> None:
-    options = ("--pseudo-views-every", 3, "--steps-per-save", 4, "--save-only-latest-checkpoint", False)
+    options = (
+        "--pseudo-views",
+        2,
+        "--pseudo-views-every",
+        3,
+        "--steps-per-save",
+        4,
+        "--save-only-latest-checkpoint",
+        False,
+    )
     for student in ("ed3dgs", "stg"):
         whole = distill(outputs, sample_scene, student, f"between-{student}", *options)
         without = load(outputs / "mixed" / "moegs-distill" / f"taught-{student}")["pipeline"]
