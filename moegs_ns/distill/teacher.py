@@ -36,9 +36,9 @@ class Teacher:
         self._mixture, self._camera_names = mixture.eval(), list(camera_names)
 
     @property
-    def num_experts(self) -> int:
-        """K."""
-        return len(self._mixture.expert_names)
+    def expert_names(self) -> list[str]:
+        """Of its K experts, in the order of gates."""
+        return self._mixture.expert_names
 
     @torch.no_grad()
     def view(self, camera: Cameras) -> TeacherView:

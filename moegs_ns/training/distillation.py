@@ -10,33 +10,22 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
-from nerfstudio.cameras.cameras import Cameras
-from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes
 from nerfstudio.models.base_model import Model, ModelConfig
 from nerfstudio.utils.rich_utils import CONSOLE
 
-from moegs_ns.distill.loss import PSEUDO_VIEW, STUDENT_GATE, TEACHER_IMAGE, Distillation, Variant
-from moegs_ns.distill.pseudo_views import PseudoViews
+from moegs_ns.distill.loss import Variant
 from moegs_ns.distill.student import Recipe, recipe_of_student, recipe_of_teacher
-from moegs_ns.distill.teacher import LiveViews, Teacher, TeacherViews, student_position
-from moegs_ns.distill.teacher_cache import Precision, TeacherCache, remove_stale, teacher_cache
-from moegs_ns.experts.base import ExpertModel
+from moegs_ns.distill.teacher_cache import Precision
 from moegs_ns.experts.registry import expert_family, family_of
-from moegs_ns.experts.views import camera_time
 from moegs_ns.router.experts import run_folder
-from moegs_ns.router.mixture import MixtureModel
 from moegs_ns.router.same_scene import check_same_scene
-from moegs_ns.runs.checkpoint_files import find_checkpoint
 from moegs_ns.runs.paths import absolute
-from moegs_ns.scene.one_camera import one_camera
-from moegs_ns.training.load_run import load_model
 from moegs_ns.training.optimizers import OPTIMIZERS
-from moegs_ns.training.pipeline import MoegsPipeline, MoegsPipelineConfig, progress_bar
-from moegs_ns.training.random_state import preserved_random_state
+from moegs_ns.training.pipeline import MoegsPipelineConfig
 from moegs_ns.training.rebuild import optimizer_of_record
+from moegs_ns.training.teaching import DistillPipeline
 from moegs_ns.training.trainer_config import MoegsTrainerConfig
 
-METHOD = "moegs-distill"
 # Decided by who trains, not by the recipe.
 _OWN_DATA_OPTIONS = ("data", "dataparser", "sampling_seed")
 
@@ -138,116 +127,3 @@ class DistillTrainerConfig(MoegsTrainerConfig):
         if recipe.spec is not None:
             for warning in check_same_scene([recipe.spec], self._read_scene_facts()):
                 CONSOLE.print(f"[bold yellow]{warning}", soft_wrap=True)
-
-
-class DistillPipeline(MoegsPipeline):
-    """Adds to every training view what the teacher shows of it."""
-
-    config: DistillPipelineConfig
-    model: ExpertModel
-
-    def get_training_callbacks(
-        self, training_callback_attributes: TrainingCallbackAttributes
-    ) -> list[TrainingCallback]:
-        """The student's. Training begins here, so the teacher gets ready.
-
-        Raises:
-            ValueError, FileNotFoundError, OSError: no teacher, or no room for its views.
-        """
-        config = self.config
-        self._views: TeacherViews | None = None
-        self._pseudo: tuple[PseudoViews, TeacherViews] | None = None
-        self._taught: dict[str, Any] = {
-            "student": config.student,
-            "variant": config.variant,
-            "ground_truth_weight": config.ground_truth_weight,
-            "balanced": config.balanced,
-            "pseudo_views": config.pseudo_views,
-            "pseudo_views_every": config.pseudo_views_every,
-        }
-        self.model.supervise(Distillation(config.ground_truth_weight, config.variant, config.balanced))
-        if config.variant != "gt":
-            trainer = training_callback_attributes.trainer
-            steps = 0 if trainer is None else int(trainer.config.max_num_iterations)
-            with preserved_random_state():
-                self._prepare_teacher(steps * self.datamanager.config.cameras_per_step)
-        return super().get_training_callbacks(training_callback_attributes)
-
-    def record_facts(self) -> dict[str, Any]:
-        """What ``run.json`` says of the teaching."""
-        return {"distilled": self._taught} if hasattr(self, "_taught") else {}
-
-    def _train_group(self, step: int) -> list[tuple[Cameras, dict[str, Any]]]:
-        group = super()._train_group(step)
-        if self._pseudo is not None and step % self.config.pseudo_views_every == 0:
-            return self._pseudo_group(*self._pseudo, camera_time(group[0][0], 0.0), len(group), step)
-        if self._views is not None:
-            for _, batch in group:
-                batch[TEACHER_IMAGE], batch[STUDENT_GATE] = self._views.view(batch["image_idx"])
-        return group
-
-    @staticmethod
-    def _pseudo_group(
-        places: PseudoViews, views: TeacherViews, time: float, count: int, step: int
-    ) -> list[tuple[Cameras, dict[str, Any]]]:
-        return [
-            (one_camera(places.cameras, index), {"image": views.view(index)[0], PSEUDO_VIEW: True})
-            for index in places.choose(time, count, step)
-        ]
-
-    def _prepare_teacher(self, views_seen: int) -> None:
-        """Get the teacher's views, kept on disk if asked for, or where more are looked at than there are."""
-        config, run = self.config, self.config.teacher
-        if run is None:
-            raise ValueError("expected the run folder of a trained mixture behind --teacher, found none")
-        checkpoint, mixture = find_checkpoint(run), load_model(run, self.device)
-        if not isinstance(mixture, MixtureModel):
-            raise ValueError(f"expected the run of a mixture (moegs-router) to teach, found another kind at {run}")
-        dataset = self.datamanager.train_dataset
-        teacher = Teacher(mixture, dataset.metadata.get("camera_names", []))
-        position = student_position(mixture.expert_names, config.student)
-        self._taught |= {"teacher": str(run), "checkpoint": checkpoint.name}
-        lists = {"views": dataset.cameras}
-        if config.pseudo_views:
-            places = PseudoViews(dataset.cameras, config.pseudo_views, self.datamanager.config.sampling_seed)
-            lists["pseudo-views"] = places.cameras
-        share = 1 / config.pseudo_views_every if config.pseudo_views else 0.0
-        seen = {"views": (1 - share) * views_seen, "pseudo-views": share * views_seen}
-        found: dict[str, TeacherViews] = {}
-        for kind, cameras in lists.items():
-            mode = config.teacher_views
-            if mode == "auto":
-                mode = "cache" if seen[kind] > len(cameras) else "live"
-            self._taught[kind.replace("-", "_") + "_from"] = mode
-            if mode == "live":
-                found[kind] = LiveViews(teacher, cameras, position, self.device)
-            else:
-                cache = teacher_cache(run, checkpoint, cameras, teacher.num_experts, config.gate_precision)
-                self._fill(cache, teacher, cameras, kind)
-                found[kind] = cache.of_expert(position, self.device)
-                if kind == "views":
-                    self._taught["quantisation"] = cache.facts()["quantisation"]
-        self._views = found["views"]
-        if config.pseudo_views:
-            self._pseudo = places, found["pseudo-views"]
-
-    def _fill(self, cache: TeacherCache, teacher: Teacher, cameras: Cameras, kind: str) -> None:
-        for folder in remove_stale(cache):
-            CONSOLE.print(f"The teacher was trained on since it filled {folder}: deleted", soft_wrap=True)
-        missing = cache.missing()
-        if missing:
-            cache.check_space(self.config.teacher_cache_gb)
-            there = cache.shape.views - len(missing)
-            CONSOLE.print(f"Rendering {len(missing)} of the teacher's {kind} ({there} are there) into {cache.folder}")
-        with progress_bar(f"The teacher's {kind}", len(missing)) as advance:
-
-            def watch(indices: list[int]) -> Any:
-                for index in indices:
-                    yield index
-                    advance()
-
-            cache.fill(
-                lambda index: teacher.view(one_camera(cameras, index)),
-                watch,
-                lambda: CONSOLE.print("Waiting for another process that renders the same teacher's views"),
-            )

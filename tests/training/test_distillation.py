@@ -126,6 +126,29 @@ def test_pseudo_views_teach_and_resume_bit_for_bit(outputs: Path, sample_scene: 
     assert_equal_state(load(whole), load(again))
 
 
+def test_a_student_is_not_gone_on_with_under_another_teacher(outputs: Path, sample_scene: Path) -> None:
+    options = ("--steps-per-save", 4, "--save-only-latest-checkpoint", False)
+    run = distill(outputs, sample_scene, "stg", "begun", *options)
+    record = json.loads((run / "run.json").read_text("utf8"))
+    record["distilled"]["checkpoint_sha256"] = "of another content"
+    (run / "run.json").write_text(json.dumps(record), "utf8")
+    with pytest.raises(ValueError, match="found other content in step-000000005.ckpt .* train the student anew"):
+        distill(outputs, sample_scene, "stg", "resumed-otherwise", *options, "--load-dir", run, "--load-step", 4)
+
+
+def test_an_expert_can_be_gone_on_with_under_a_teacher(outputs: Path, sample_scene: Path) -> None:
+    stg = outputs / "mixed" / "moegs-stg" / "run"
+    run = distill(outputs, sample_scene, "stg", "warm", "--load-dir", stg, "--max-num-iterations", STEPS + 4)
+    record = read_run_record(run)
+    assert (
+        record["progress"]["steps_done"] == STEPS + 4
+        and record["learning_rates"] == read_run_record(stg)["learning_rates"]
+    )
+    key = "_model.gaussians.params.means"
+    moved = (load(run)["pipeline"][key] - load(stg)["pipeline"][key]).abs().max()
+    assert 0 < moved < 0.5
+
+
 def test_a_student_goes_into_a_new_mixture(outputs: Path, sample_scene: Path) -> None:
     student = distill(outputs, sample_scene, "ex4dgs", "member")
     stg = outputs / "mixed" / "moegs-stg" / "run"
