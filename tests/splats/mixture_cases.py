@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from moegs_ns.router.gate import gate as gates_of
 from moegs_ns.splats.mixture_frame import MixtureFrame, PixelGate, draw_mixture
 from moegs_ns.splats.mixture_library import MixtureLibrary
+from moegs_ns.splats.projection import ProjectionSettings
 from moegs_ns.splats.rasterize import rasterize
 from moegs_ns.splats.rays import ray_image
 from tests.splats.comparisons import compare_images
@@ -102,6 +104,35 @@ def named_cases() -> list[MixtureCase]:
 def all_cases() -> list[MixtureCase]:
     """`named_cases`, and every scene that tends to break rasterizers."""
     return [*named_cases(), *(as_case(scene, make_gate(90)) for scene in hard_cases())]
+
+
+def fuzzed_case(seed: int) -> MixtureCase:
+    """Anything fused inference takes: sizes, experts, projections, network and options at random."""
+    chance = random.Random(seed)
+    experts = chance.randint(1, 4)
+    choices = (CLASSIC, ANTIALIASED, ProjectionSettings(eps2d=0.0, radius_clip=2.0), ProjectionSettings(near=2.0))
+    scene = random_scene(
+        seed,
+        chance.choice((0, 1, 40, 200, 500)),
+        k=experts,
+        c=6,
+        width=chance.randint(1, 70),
+        height=chance.randint(1, 50),
+        settings=[chance.choice(choices) for _ in range(experts)],
+        pixels=chance.choice(((0.3, 3.0), (0.7, 9.0), (5.0, 40.0))),
+        opacity_range=chance.choice(((0.001, 0.05), (0.05, 0.98), (0.9, 1.0))),
+        name=f"fuzzed-{seed}",
+        rounding=3.0,  # without blur the smallest Gaussians amplify rounding
+    )
+    gate = make_gate(
+        seed,
+        chance.choice((EVERYTHING, DIRECTION, NOTHING)),
+        [chance.randint(1, 32) for _ in range(chance.randint(0, 3))],
+        temperature=chance.choice((0.1, 1.0, 1.0, 5.0)),
+        top_k=chance.randint(0, experts),
+        weight_background=chance.choice((0.0, 1.0)),
+    )
+    return as_case(scene, gate, seed)
 
 
 def draw(library: MixtureLibrary, case: MixtureCase) -> MixtureFrame:
