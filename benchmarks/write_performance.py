@@ -1,7 +1,6 @@
-"""Write docs/performance.md from what benchmarks/step_profile.py, training_step.py and expert_passes.py kept; nothing
-in that page is typed by hand.
+"""Write docs/performance.md from what the benchmarks of speed kept; no number in that page is typed by hand.
 
-    python benchmarks/write_performance.py
+python benchmarks/write_performance.py
 """
 
 import json
@@ -9,8 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import tyro
+from gpu_section import gpu_section
 from passes_section import passes_section
 from profile_section import profile_section
+from raster_section import raster_section
 from rich.console import Console
 from training_step_section import training_step_section
 
@@ -21,7 +22,8 @@ _HEAD = """# Speed
 
 Written by [benchmarks/write_performance.py](../benchmarks/write_performance.py) from the JSON files that
 [benchmarks/step_profile.py](../benchmarks/step_profile.py),
-[benchmarks/training_step.py](../benchmarks/training_step.py) and
+[benchmarks/training_step.py](../benchmarks/training_step.py),
+[benchmarks/raster_speed.py](../benchmarks/raster_speed.py) and
 [benchmarks/expert_passes.py](../benchmarks/expert_passes.py) make; do not edit.
 """
 
@@ -34,8 +36,12 @@ class KeptFiles:
     """What step_profile.py kept."""
     training_step: Path = RESULTS / "training_step.json"
     """What training_step.py kept."""
+    raster: Path = RESULTS / "raster_speed_cpu.json"
+    """What raster_speed.py kept."""
     passes: Path = RESULTS / "expert_passes.json"
     """What expert_passes.py kept."""
+    gpu: Path = RESULTS / "gpu_suite.txt"
+    """The results.txt of a run of gpu_suite.sh."""
 
 
 @dataclass
@@ -55,12 +61,13 @@ def write_page(output: Path, kept: KeptFiles | None = None) -> None:
         for file, section in (
             (kept.profile, profile_section),
             (kept.training_step, training_step_section),
+            (kept.raster, raster_section),
             (kept.passes, passes_section),
         )
         if file.is_file()
     ]
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text("\n".join([_HEAD, *sections]), "utf8")
+    output.write_text("\n".join([_HEAD, *sections, gpu_section(kept.gpu)]), "utf8")
 
 
 def main(arguments: Arguments) -> None:
