@@ -15,10 +15,9 @@ from moegs_ns.router.gate import gate as gates_of
 from moegs_ns.splats.mixture_frame import MixtureFrame, PixelGate, draw_mixture
 from moegs_ns.splats.mixture_library import MixtureLibrary
 from moegs_ns.splats.projection import ProjectionSettings
-from moegs_ns.splats.rasterize import rasterize
 from moegs_ns.splats.rays import ray_image
 from tests.splats.comparisons import compare_images
-from tests.splats.random_scenes import ANTIALIASED, CLASSIC, Scene, hard_cases, random_scene
+from tests.splats.random_scenes import ANTIALIASED, CLASSIC, Scene, hard_cases, random_scene, rasterize_scene
 
 DIRECTION, EVERYTHING, NOTHING = slice(3, 6), slice(0, 6), slice(0, 0)
 
@@ -159,20 +158,7 @@ def draw_ordinarily(case: MixtureCase, backend: str = "torch") -> tuple[MixtureF
     """The case by `rasterize` and torch, as a mixture's ordinary path has it; and the experts' opacities
     ``[K,H,W]``."""
     scene, gate = case.scene, case.gate
-    result = rasterize(
-        scene.splats,
-        scene.channels,
-        scene.viewmat,
-        scene.K,
-        scene.width,
-        scene.height,
-        expert_ids=scene.expert_ids,
-        num_experts=scene.num_experts,
-        settings=scene.settings,
-        background=scene.background,
-        depth=True,
-        backend=backend,
-    )
+    result = rasterize_scene(scene, backend, background=scene.background, depth=True)
     weights = result.images[..., 3:]
     rays = ray_image(scene.viewmat, scene.K, scene.width, scene.height)[gate.rays].permute(1, 2, 0)
     values = torch.cat([weights[..., 1:], rays.expand(scene.num_experts, -1, -1, -1)], dim=-1)
