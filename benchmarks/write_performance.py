@@ -11,6 +11,7 @@ import tyro
 from gpu_section import gpu_section
 from passes_section import passes_section
 from profile_section import profile_section
+from projection_section import projection_section
 from raster_section import raster_section
 from rich.console import Console
 from training_step_section import training_step_section
@@ -23,8 +24,9 @@ _HEAD = """# Speed
 Written by [benchmarks/write_performance.py](../benchmarks/write_performance.py) from the JSON files that
 [benchmarks/step_profile.py](../benchmarks/step_profile.py),
 [benchmarks/training_step.py](../benchmarks/training_step.py),
-[benchmarks/raster_speed.py](../benchmarks/raster_speed.py) and
-[benchmarks/expert_passes.py](../benchmarks/expert_passes.py) make; do not edit.
+[benchmarks/raster_speed.py](../benchmarks/raster_speed.py),
+[benchmarks/expert_passes.py](../benchmarks/expert_passes.py) and
+[benchmarks/projection_share.py](../benchmarks/projection_share.py) make; do not edit.
 """
 
 
@@ -40,6 +42,8 @@ class KeptFiles:
     """What raster_speed.py kept."""
     passes: Path = RESULTS / "expert_passes.json"
     """What expert_passes.py kept."""
+    projection: Path = RESULTS / "projection_share.json"
+    """What projection_share.py kept."""
     gpu: Path = RESULTS / "gpu_suite.txt"
     """The results.txt of a run of gpu_suite.sh."""
 
@@ -63,6 +67,7 @@ def write_page(output: Path, kept: KeptFiles | None = None) -> None:
             (kept.training_step, training_step_section),
             (kept.raster, raster_section),
             (kept.passes, passes_section),
+            (kept.projection, projection_section),
         )
         if file.is_file()
     ]
