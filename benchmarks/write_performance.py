@@ -1,6 +1,7 @@
-"""Write docs/performance.md from what the benchmarks of speed kept; no number in that page is typed by hand.
+"""Write docs/performance.md from what the benchmarks of speed kept, in benchmarks/results; no number in that page is
+typed by hand.
 
-python benchmarks/write_performance.py
+    python benchmarks/write_performance.py
 """
 
 import json
