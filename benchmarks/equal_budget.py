@@ -16,7 +16,6 @@ over the expert's own, both trained under like conditions, for the next guess.
 
 import dataclasses
 import shlex
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +31,7 @@ from moegs_ns.reporting.routers import USUAL_ROUTER, router_label
 from moegs_ns.reporting.rows import (
     MIXTURE,
     Clock,
-    expert_rows,
+    best_expert,
     mixture_rows,
     seconds_by,
     total_seconds,
@@ -143,14 +142,6 @@ def mixtures_of(
             "benchmarks/run_suite.py first, or name one set with --experts and its rival with --name"
         )
     return next(iter(sets.values()))
-
-
-def best_expert(mixtures: Sequence[StoredResult]) -> int:
-    """Position of the expert with the highest mean PSNR over all test images and seeds."""
-    names = mixtures[0].expert_names
-    rows = [expert_rows(mixture) for mixture in mixtures]
-    means = [statistics.fmean(of[position].values["psnr"] for of in rows) for position in range(len(names))]
-    return means.index(max(means))
 
 
 def budget_of(mixture: StoredResult, position: int, slowdown: float) -> Budget:

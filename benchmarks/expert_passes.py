@@ -2,18 +2,26 @@
 
     python benchmarks/expert_passes.py
 
-Four ways to the same pictures, per expert its colours (3 channels) and the router's weights (3 channels):
+Four ways to the same images, per expert its colours (3 channels) and the router's weights (3 channels):
 
 - ``2K passes``: colours and weights apart, expert by expert, as public code does it;
 - ``K passes``: six channels at once, expert by expert;
 - ``single pass``: all experts at once, each with its own transmittance;
 - ``torch twin``: the single pass by the slow reference, for scale, once, on the smallest scene only.
 
-Forward, and forward with the gradients of everything. Scenes grow along one axis at a time: Gaussians, image, experts.
-One run measures all ways in interleaved rounds, so that a busy moment spreads over all of them; medians, and their
-ratios within the run, are what counts. Peak memory is that of one call: on a GPU as torch counts it, on a CPU the
-growth of a fresh process beyond the scene (Linux). Writes a JSON file and charts (PNG) to benchmarks/results; python
-benchmarks/write_performance.py makes a section of docs/performance.md of it.
+Every expert has its own tensors: the single pass lays them end to end within the time that counts, and gradients are
+those of the experts' own. Forward, and forward with the gradients of everything.
+
+Two ways to the picture that is shown, forward only:
+
+- ``single pass to picture``: after the single pass, with depth, the router's network, softmax and blend in torch;
+- ``fused inference to picture``: the same by the project's own kernels; on a CUDA device only.
+
+Scenes grow along one axis at a time: Gaussians, image, experts. One run measures all ways in interleaved rounds, so
+that a busy moment spreads over all of them; medians, and their ratios within the run, are what counts. On a CPU the
+process keeps the memory it frees, as training does. Peak memory is that of one call: on a GPU as torch counts it, on a
+CPU the growth of a fresh process beyond the scene (Linux). Writes a JSON file and charts (PNG) to benchmarks/results;
+python benchmarks/write_performance.py makes a section of docs/performance.md of it.
 """
 
 import json
@@ -28,39 +36,36 @@ from typing import Any
 
 import torch
 import tyro
+from expert_ways import (
+    COLOURS,
+    WEIGHTS,
+    Case,
+    ExpertScene,
+    draw_fused,
+    draw_ordinarily,
+    expert_scene,
+    make_router,
+    one_pass_each,
+    single_pass,
+    two_passes_each,
+)
 from machine import describe_measurement, yardstick
-from pass_charts import write_charts
-from raster_scene import SurfaceScene, surface_scene
+from pass_charts import FUSED, ORDINARY, write_charts
 from rich.console import Console
 from torch import Tensor
 
-from moegs_ns.splats.rasterize import rasterize, resolve_backend
-from moegs_ns.splats.splats import Splats
+from moegs_ns.splats.kernel_cache import NativeBuildError
+from moegs_ns.splats.mixture_library import MixtureLibrary, mixture_library
+from moegs_ns.splats.rasterize import resolve_backend
+from moegs_ns.training.allocator import keep_freed_memory
 
 RESULTS = Path(__file__).resolve().parent / "results" / "expert_passes.json"
-COLOURS, WEIGHTS = 3, 3
-GEOMETRY = ("means", "quats", "scales", "opacities")
-WAYS = ("2K passes", "K passes", "single pass")
 TWIN = "torch twin"
+WAYS = {"2K passes": two_passes_each, "K passes": one_pass_each, "single pass": single_pass}
 DIRECTIONS = ("forward", "forward + backward")
 
-
-@dataclass(frozen=True)
-class Case:
-    """A scene.
-
-    Attributes:
-        axis: along which scenes grow here: ``gaussians``, ``image`` or ``experts``.
-        gaussians: of all experts together.
-        width, height: pixels.
-        experts: K.
-    """
-
-    axis: str
-    gaussians: int
-    width: int
-    height: int
-    experts: int
+Key = tuple[str, str]
+"""A way and a direction."""
 
 
 @dataclass
@@ -87,78 +92,62 @@ class Arguments:
     """JSON file to write; charts go beside it."""
 
 
-@dataclass(frozen=True, eq=False)
-class ExpertScene:
-    """Gaussians of K experts of one scene, row by row another's."""
-
-    scene: SurfaceScene
-    """Its channels are colours, then weights."""
-    expert_ids: Tensor
-    """``[N]`` int32, ascending."""
-    case: Case
-
-    def to(self, device: torch.device) -> "ExpertScene":
-        """A copy there."""
-        splats = Splats(*(getattr(self.scene.splats, name).to(device) for name in GEOMETRY))
-        moved = {name: getattr(self.scene, name).to(device) for name in ("channels", "viewmat", "K")}
-        return replace(self, scene=replace(self.scene, splats=splats, **moved), expert_ids=self.expert_ids.to(device))
-
-    def rows_of(self, expert: int) -> slice:
-        """Where the Gaussians of an expert stand."""
-        first, last = (self.case.gaussians * (expert + more) // self.case.experts for more in (0, 1))
-        return slice(first, last)
-
-
-def expert_scene(case: Case, seed: int) -> ExpertScene:
-    """The Gaussians of a scene dealt out to the experts: each sees all of it, thinner."""
-    scene = surface_scene(case.gaussians, COLOURS + WEIGHTS, case.width, case.height, seed)
-    counts = [
-        case.gaussians * (k + 1) // case.experts - case.gaussians * k // case.experts for k in range(case.experts)
-    ]
-    ids = torch.repeat_interleave(torch.arange(case.experts, dtype=torch.int32), torch.tensor(counts))
-    return ExpertScene(scene, ids, case)
-
-
-def pictures(way: str, at: ExpertScene, splats: Splats, channels: Tensor) -> tuple[Tensor, Tensor]:
-    """Colours and weights ``[K,H,W,6]`` and accumulated opacity ``[K,H,W]``, made in that many passes."""
-    scene, experts = at.scene, at.case.experts
-    view = (scene.viewmat, scene.K, scene.width, scene.height)
-    if way in ("single pass", TWIN):
-        backend = "torch" if way == TWIN else "auto"
-        result = rasterize(splats, channels, *view, expert_ids=at.expert_ids, num_experts=experts, backend=backend)
-        return result.images, result.alphas
-    images, alphas = [], []
-    for expert in range(experts):
-        rows = at.rows_of(expert)
-        own = Splats(*(getattr(splats, name)[rows] for name in GEOMETRY))
-        parts = [channels[rows]] if way == "K passes" else list(channels[rows].split((COLOURS, WEIGHTS), dim=1))
-        results = [rasterize(own, part, *view) for part in parts]
-        images.append(torch.cat([result.images[0] for result in results], dim=-1))
-        alphas.append(results[0].alphas[0])
-    return torch.stack(images), torch.stack(alphas)
+def fused_library(device: torch.device) -> MixtureLibrary | str:
+    """The kernels of fused inference for a CUDA device, or why there are none."""
+    if device.type != "cuda":
+        return f"it runs on CUDA, and this is on '{device}'"  # the host's library is for tests
+    try:
+        return mixture_library(device)
+    except NativeBuildError as error:
+        return str(error)
 
 
 def job(way: str, direction: str, at: ExpertScene) -> Callable[[], object]:
-    """A call that renders ``at`` once, in training with all gradients."""
-    scene = at.scene
+    """A call that renders ``at`` once, in training with all gradients.
+
+    Raises:
+        ValueError: fused inference where its kernels are not to be had.
+    """
+    if way == ORDINARY:
+        router = make_router(at)
+        return lambda: draw_ordinarily(at, router)
+    if way == FUSED:
+        router, library = make_router(at), fused_library(at.viewmat.device)
+        if isinstance(library, str):
+            raise ValueError(f"expected the kernels of fused inference, found none: {library}")
+        return lambda: draw_fused(at, router, library)
+    draw = WAYS[way] if way != TWIN else lambda scene: single_pass(scene, backend="torch")
     if direction == "forward":
 
         def render() -> None:
             with torch.no_grad():
-                pictures(way, at, scene.splats, scene.channels)
+                draw(at)
 
         return render
-    leaves = [getattr(scene.splats, name).clone().requires_grad_() for name in GEOMETRY]
-    channels = scene.channels.clone().requires_grad_()
-    device = channels.device
-    shape = (at.case.experts, scene.height, scene.width)
-    upstream = [torch.randn(*shape, COLOURS + WEIGHTS, device=device), torch.randn(*shape, device=device)]
+    learning, upstream = at.learning(), upstream_of(way, at)
+    leaves = learning.leaves()
 
     def train() -> None:
-        outputs = pictures(way, at, Splats(*leaves), channels)
-        torch.autograd.grad(outputs, [*leaves, channels], upstream)
+        drawn = draw(learning)
+        torch.autograd.grad([*drawn.images, *drawn.alphas], leaves, upstream)
 
     return train
+
+
+def upstream_of(way: str, at: ExpertScene) -> list[Tensor]:
+    """Random gradients of the images and then of the opacities that a way gives."""
+    experts = len(at.experts)
+    channels = {"2K passes": [COLOURS, WEIGHTS] * experts, "K passes": [COLOURS + WEIGHTS] * experts}
+    together = 1 if way in channels else experts
+    size, device = (together, at.height, at.width), at.viewmat.device
+    images = [torch.randn(*size, count, device=device) for count in channels.get(way, [COLOURS + WEIGHTS])]
+    return [*images, *(torch.randn(size, device=device) for _ in range(experts // together))]
+
+
+def measured_ways(device: torch.device) -> list[Key]:
+    """What is measured on every scene."""
+    fused = [] if isinstance(fused_library(device), str) else [(FUSED, "forward")]
+    return [*((way, to) for way in WAYS for to in DIRECTIONS), (ORDINARY, "forward"), *fused]
 
 
 def cases(arguments: Arguments) -> Iterator[Case]:
@@ -177,9 +166,9 @@ def finish(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def measure(jobs: dict[tuple[str, str], Callable[[], object]], rounds: int, device: torch.device) -> dict[Any, Any]:
+def measure(jobs: dict[Key, Callable[[], object]], rounds: int, device: torch.device) -> dict[Key, Any]:
     """Median and minimum in milliseconds of each job, all run once a round, after a round that does not count."""
-    times: dict[tuple[str, str], list[float]] = {key: [] for key in jobs}
+    times: dict[Key, list[float]] = {key: [] for key in jobs}
     for repeat in range(-1, rounds):
         for key, run in jobs.items():
             finish(device)
@@ -235,10 +224,13 @@ def main(arguments: Arguments) -> None:
     torch.manual_seed(arguments.seed)
     if device.type == "cpu":
         torch.set_num_threads(arguments.threads)
-    rows = []
+        keep_freed_memory(device)
+    fused, keys, rows = fused_library(device), measured_ways(device), []
+    if isinstance(fused, str):
+        console.print(f"fused inference is left out: {fused}", soft_wrap=True, highlight=False)
     for case in cases(arguments):
         at = expert_scene(case, arguments.seed).to(device)
-        found = measure({(way, to): job(way, to, at) for way in WAYS for to in DIRECTIONS}, arguments.rounds, device)
+        found = measure({key: job(*key, at) for key in keys}, arguments.rounds, device)
         smallest = case.axis == "gaussians" and case.gaussians == min(arguments.gaussians)
         if arguments.twin and smallest:
             found |= measure({(TWIN, to): job(TWIN, to, at) for to in DIRECTIONS}, 1, device)
@@ -248,8 +240,7 @@ def main(arguments: Arguments) -> None:
     largest = max((case for case in cases(arguments) if case.axis == "image"), key=lambda case: case.width)
     memory = [
         {"way": way, "direction": to, "mb": round(peak_megabytes(largest, way, to, arguments.seed, str(device)), 1)}
-        for way in WAYS
-        for to in DIRECTIONS
+        for way, to in keys
     ]
     report = {
         "measurement": describe_measurement(arguments.seed),
@@ -257,6 +248,7 @@ def main(arguments: Arguments) -> None:
         "backend": resolve_backend(device),
         "threads": torch.get_num_threads(),
         "rounds": arguments.rounds,
+        "why_not_fused": fused if isinstance(fused, str) else None,
         "yardstick": yardstick() if device.type == "cpu" else None,
         "rows": rows,
         "memory": {**vars(largest), "peaks": memory},

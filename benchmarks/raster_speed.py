@@ -5,18 +5,15 @@
 One run measures everything in interleaved rounds, so that a busy moment of the machine spreads over all rows; look at
 minima and at ratios to the yardstick. Times are wall clock through ``rasterize()``: projection, binning, compositing,
 and for "forward + backward" the gradients of means, quats, scales, opacities and channels from image and alpha.
-Prints a table and writes benchmarks/results/raster_speed_cpu.json and .md.
+Writes benchmarks/results/raster_speed_cpu.json, of which benchmarks/write_performance.py makes a section of
+docs/performance.md, and prints that section.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import platform
-import shlex
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +22,9 @@ from typing import Any
 
 import torch
 import tyro
+from machine import describe_measurement
 from raster_scene import SurfaceScene, surface_scene
+from raster_section import raster_section
 from rich.console import Console
 
 from moegs_ns.losses import photometric_loss
@@ -41,38 +40,6 @@ CASES = ((10_000, 320, 240), (50_000, 320, 240), (100_000, 640, 480))
 CHANNELS = (3, 8)
 TRAINING_COUNT = 20_000
 
-# Forward + backward in ms of the prototypes of the design study, on another machine of two cores (AVX2 and AVX-512
-# code), by (Gaussians, width, channels, threads): what the kernels were asked to reach.
-STUDY_AVX2 = {
-    (10_000, 320, 3, 1): 27.1,
-    (10_000, 320, 3, 2): 14.9,
-    (10_000, 320, 8, 1): 30.0,
-    (10_000, 320, 8, 2): 16.6,
-    (50_000, 320, 3, 1): 48.1,
-    (50_000, 320, 3, 2): 26.2,
-    (50_000, 320, 8, 1): 53.7,
-    (50_000, 320, 8, 2): 30.4,
-    (100_000, 640, 3, 1): 152.0,
-    (100_000, 640, 3, 2): 83.3,
-    (100_000, 640, 8, 1): 169.0,
-    (100_000, 640, 8, 2): 88.1,
-}
-STUDY_AVX512 = {
-    (10_000, 320, 3, 1): 18.0,
-    (10_000, 320, 3, 2): 9.8,
-    (10_000, 320, 8, 1): 21.7,
-    (10_000, 320, 8, 2): 11.3,
-    (50_000, 320, 3, 1): 34.8,
-    (50_000, 320, 3, 2): 18.8,
-    (50_000, 320, 8, 1): 37.1,
-    (50_000, 320, 8, 2): 20.5,
-    (100_000, 640, 3, 1): 106.0,
-    (100_000, 640, 3, 2): 56.8,
-    (100_000, 640, 8, 1): 118.0,
-    (100_000, 640, 8, 2): 62.6,
-}
-STUDY_TRAINING = 34.6  # ms, AVX-512, two threads: 20k Gaussians, SH degree 3, L1 + SSIM, fused Adam
-
 
 @dataclass
 class Arguments:
@@ -87,7 +54,7 @@ class Arguments:
     twin: bool = True
     """Also time the torch twin (10k and 50k Gaussians, 3 channels, once each)."""
     output: Path = RESULTS
-    """JSON file to write; a table of the same name goes beside it."""
+    """JSON file to write."""
 
 
 @dataclass
@@ -238,27 +205,6 @@ def scene_facts(seed: int) -> list[dict[str, Any]]:
     return facts
 
 
-def machine() -> dict[str, Any]:
-    model = platform.processor()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
-        model = names[0] if names else model
-    info = native_backend.build_info()
-    return {
-        "cpu": model,
-        "cores": os.cpu_count(),
-        "compiler": info["compiler"],
-        "flags": info.get("flags"),
-        "vector_width": info["vector_width"],
-        "parallel": info["parallel"],
-        "scheduling": scheduling(),
-        "load_average": round(os.getloadavg()[0], 2),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-    }
-
-
 def scheduling() -> str:
     """How this process is scheduled: on a busy machine only a real-time class (``chrt -r 10``) measures the kernels."""
     if not hasattr(os, "sched_getscheduler"):
@@ -266,105 +212,25 @@ def scheduling() -> str:
     return "real time" if os.sched_getscheduler(0) in (os.SCHED_RR, os.SCHED_FIFO) else "ordinary"
 
 
-def commit() -> str:
-    def git(*arguments: str) -> str:
-        folder = Path(__file__).resolve().parent
-        return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=False).stdout
-
-    changed = git("status", "--porcelain", "--", "../cuda", "../moegs_ns/splats", ".").strip()
-    return (git("rev-parse", "--short", "HEAD").strip() or "unknown") + (" with local changes" if changed else "")
-
-
-def table(report: dict[str, Any]) -> str:
-    """The report as markdown."""
-    rows = report["rows"]
-    matrix = {row["threads"]: row["min_ms"] for row in rows if "matrix" in row["what"]}
-    copy = {row["threads"]: row["min_ms"] for row in rows if "copy" in row["what"]}
-    lines = [
-        "# Speed of the CPU rasterizer",
-        "",
-        f"`{report['command']}` at commit {report['commit']}, {report['date']}; {report['machine']['cpu']}, "
-        f"{report['machine']['compiler']}, {report['machine']['vector_width']} floats per vector, "
-        f"{report['machine']['parallel']}; {report['machine']['scheduling']} priority at a load average of "
-        f"{report['machine']['load_average']}. Minimum (median) of {rows[0]['repeats']} interleaved repeats, ms.",
-        "",
-        "Yardstick: "
-        + "; ".join(
-            f"{threads} thread{'s' * (threads > 1)}: 1024³ matrix product {matrix[threads]:.1f} ms "
-            f"({2 * 1.024**3 / matrix[threads] * 1e3:.0f} GFLOP/s), copy of 64 MiB {copy[threads]:.1f} ms"
-            for threads in matrix
-        )
-        + ".",
-        "",
-        "| Gaussians | image | channels | threads | forward | forward + backward | same / matrix product "
-        "| frozen geometry | design study, AVX-512 / AVX2 (another machine) |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-
-    def cell(what: str, like: dict[str, Any]) -> str:
-        keys = ("gaussians", "width", "channels", "threads")
-        for row in rows:
-            if row["what"] == what and all(row[key] == like[key] for key in keys):
-                return f"{row['min_ms']:.1f} ({row['median_ms']:.1f})"
-        return ""
-
-    for row in rows:
-        if row["what"] == "forward + backward":
-            key = (row["gaussians"], row["width"], row["channels"], row["threads"])
-            study = f"{STUDY_AVX512[key]} / {STUDY_AVX2[key]}" if key in STUDY_AVX2 else ""
-            lines.append(
-                f"| {row['gaussians']} | {row['width']}x{row['height']} | {row['channels']} | {row['threads']} "
-                f"| {cell('forward', row)} | {cell('forward + backward', row)} "
-                f"| {row['min_ms'] / matrix[row['threads']]:.2f} "
-                f"| {cell('forward + backward, frozen geometry', row)} | {study} |"
-            )
-    lines.append("")
-    for row in rows:
-        if row["what"] == "training step":
-            study = f" (design study, AVX-512, another machine: {STUDY_TRAINING})" if row["threads"] == 2 else ""
-            lines.append(
-                f"- Training step, {row['gaussians']} Gaussians, 320x240, SH degree 3, L1 + SSIM, Adam, "
-                f"{row['threads']} thread{'s' * (row['threads'] > 1)}: "
-                f"{row['min_ms']:.1f} ({row['median_ms']:.1f}){study}."
-            )
-        elif row["what"].startswith("twin"):
-            native = next(
-                other["min_ms"]
-                for other in rows
-                if other["what"] == "forward + backward"
-                and all(other[key] == row[key] for key in ("gaussians", "width", "channels", "threads"))
-            )
-            lines.append(
-                f"- Torch twin, {row['gaussians']} Gaussians, {row['channels']} channels, {row['threads']} threads, "
-                f"forward + backward: {row['min_ms']:.0f}, {row['min_ms'] / native:.0f} times the native kernels."
-            )
-    for facts in report["scenes"]:
-        lines.append(
-            f"- Scene of {facts['gaussians']} Gaussians at {facts['width']}x{facts['height']}: {facts['visible']} "
-            f"visible, {facts['intersections']} (Gaussian, tile) pairs, mean alpha {facts['mean_alpha']}."
-        )
-    return "\n".join(lines) + "\n"
-
-
 def main(arguments: Arguments) -> None:
     torch.manual_seed(arguments.seed)
     rows, twin_rows = build_rows(arguments)
     measure(rows, arguments.rounds)
     measure(twin_rows, 1, warm_up=0)
+    kernels = native_backend.build_info()
     report = {
-        "command": shlex.join(["python", "benchmarks/raster_speed.py", *sys.argv[1:]]),
-        "seed": arguments.seed,
-        "date": time.strftime("%Y-%m-%d"),
-        "commit": commit(),
-        "machine": machine(),
+        "measurement": describe_measurement(arguments.seed),
+        "kernels": {name: kernels.get(name) for name in ("compiler", "flags", "vector_width", "parallel")},
+        "scheduling": scheduling(),
+        "load_average": round(os.getloadavg()[0], 2),
         "scenes": scene_facts(arguments.seed),
         "rows": [row.record() for row in [*rows, *twin_rows]],
     }
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(json.dumps(report, indent=1) + "\n")
-    text = table(report)
-    arguments.output.with_suffix(".md").write_text(text)
-    Console(width=200).print(text, markup=False, highlight=False)
+    arguments.output.write_text(json.dumps(report, indent=1) + "\n", "utf8")
+    console = Console(width=200)
+    console.print(raster_section(report), markup=False, highlight=False)
+    console.print(f"wrote {arguments.output}; now: python benchmarks/write_performance.py", soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from machine import describe_measurement, yardstick
 from profiled_training import STAGES, SUBJECTS, ProfiledTraining, Watched
 from rich.console import Console
 from stage_clock import BACKWARD, FORWARD, StageClock
-from write_performance import PAGE, PROFILE, ROOT, write_page
+from write_performance import PAGE, ROOT, KeptFiles, write_page
 
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
 _STEPS_BETWEEN_BARE_WORK = 5
@@ -56,7 +56,7 @@ class Arguments:
     """Seed of training and of the Gaussians' values."""
     data: Path = ROOT / "examples" / "mixed"
     """Scene."""
-    output: Path = PROFILE
+    output: Path = KeptFiles().profile
     """JSON file to write."""
     page: Path = PAGE
     """Markdown page to write, with the other measurements that are kept."""
@@ -226,7 +226,7 @@ def main(arguments: Arguments) -> None:
     result = run(arguments)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(json.dumps(result, indent=1) + "\n", "utf8")
-    write_page(arguments.page, profile=arguments.output)
+    write_page(arguments.page, KeptFiles(profile=arguments.output))
     Console().print(f"wrote {arguments.output} and {arguments.page}", soft_wrap=True, highlight=False)
 
 

@@ -27,7 +27,7 @@ from nerfstudio.engine.optimizers import Optimizers
 from raster_scene import SurfaceScene, surface_scene
 from rich.console import Console
 from training_step_section import STAGES
-from write_performance import PAGE, TRAINING_STEP, write_page
+from write_performance import PAGE, KeptFiles, write_page
 
 from moegs_ns.experts.stg import STGModel, STGModelConfig
 from moegs_ns.experts.views import camera_time
@@ -58,7 +58,7 @@ class Arguments:
     """Repetitions of the torch twin, after one warm-up; 0 leaves it out."""
     seed: int = 0
     """Seed of the synthetic scene."""
-    output: Path = TRAINING_STEP
+    output: Path = KeptFiles().training_step
     """JSON file to write."""
     page: Path = PAGE
     """Markdown page to write."""
@@ -224,7 +224,7 @@ def main(arguments: Arguments) -> None:
     result = run(arguments)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(json.dumps(result, indent=1) + "\n", "utf8")
-    write_page(arguments.page, training_step=arguments.output)
+    write_page(arguments.page, KeptFiles(training_step=arguments.output))
     Console().print(f"wrote {arguments.output} and {arguments.page}", soft_wrap=True, highlight=False)
 
 

@@ -9,7 +9,6 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import experts_page
@@ -42,6 +41,7 @@ from moegs_ns.reporting.router_tables import router_tables
 from moegs_ns.reporting.routers import USUAL_ROUTER, router_label
 from moegs_ns.reporting.rows import (
     Clock,
+    best_expert,
     expert_rows,
     seconds_by,
     total_seconds,
@@ -111,7 +111,9 @@ def _rival_note(label: str, group: Sequence[tuple[dict[str, Any], StoredResult, 
     seeds = f"seed{'s' if len(rivals) > 1 else ''} {', '.join(str(rival.seed) for rival in rivals)}"
     own = said([one.num_gaussians for one in rivals]), said([seconds_by(one, clock) for one in rivals])
     whole = said([one.num_gaussians for one in mixtures]), said([total_seconds(one, clock) for one in mixtures])
-    best = best_expert_of(mixtures)
+    position = best_expert(mixtures)
+    known = mixtures[0].experts()[position]
+    best = mixtures[0].expert_names[position] if isinstance(known, str) else known.expert
     if rivals[0].expert == best:
         who = "the expert with the highest mean score on these very test images (a choice that favours it)"
     else:
@@ -122,14 +124,6 @@ def _rival_note(label: str, group: Sequence[tuple[dict[str, Any], StoredResult, 
         f"steps. It has {own[0]} Gaussians after {own[1]} s of training ({clock} time); the mixture with its experts "
         f"has {whole[0]} after {whole[1]} s. The mixture is {mean_and_deviation(leads, '+.2f')} dB from it ({seeds})."
     )
-
-
-def best_expert_of(mixtures: Sequence[StoredResult]) -> str:
-    """The family of the expert with the highest mean score over the mixtures, which are of the same experts."""
-    rows = [expert_rows(mixture) for mixture in mixtures]
-    means = [fmean(of[position].values["psnr"] for of in rows) for position in range(len(rows[0]))]
-    best = mixtures[0].experts()[means.index(max(means))]
-    return mixtures[0].expert_names[means.index(max(means))] if isinstance(best, str) else best.expert
 
 
 def object_tables(kept: Sequence[Kept]) -> list[Table]:

@@ -94,7 +94,7 @@ struct KeyedId {
 };
 
 // Stable least-significant-digit radix sort by key; the result is in `items` (contents of `spare` are lost).
-inline void radix_sort(Array<KeyedId> &items, Array<KeyedId> &spare, size_t count) {
+inline void radix_sort(KeyedId *items, KeyedId *spare, size_t count) {
     uint32_t low = 0xffffffffu, high = 0;
     for (size_t i = 0; i < count; ++i) {
         low = std::min(low, items[i].key);
@@ -117,12 +117,12 @@ inline void radix_sort(Array<KeyedId> &items, Array<KeyedId> &spare, size_t coun
             next[bin] = total;
             total += size;
         }
-        const KeyedId *from = items.data();
-        KeyedId *to = spare.data();
+        const KeyedId *from = digit % 2 ? spare : items;
+        KeyedId *to = digit % 2 ? items : spare;
         const int shift = digit * bits;
         for (size_t i = 0; i < count; ++i) to[next[((from[i].key - low) >> shift) & (bins - 1)]++] = from[i];
-        std::swap(items, spare);
     }
+    if (digits % 2) std::memcpy(items, spare, count * sizeof(KeyedId));
 }
 
 // Corner counts of rectangles: after integration along both axes cell (x, y) holds how many rectangles cover it.
@@ -154,6 +154,8 @@ struct RangeTotals {
     int64_t listed = 0;
     uint64_t rows = 0;
     bool bad_expert = false;
+    bool ascending = true;  // experts of the listed, from the first of them to the last
+    int32_t first_expert = 0, last_expert = 0;
 };
 inline RangeTotals prepare_range(moegs_frame &frame, const SceneInput &in, int64_t begin, int64_t end,
                                  const CoverCounts &cover, uint32_t *cells, Array<KeyedId> &items) {
@@ -171,6 +173,9 @@ inline RangeTotals prepare_range(moegs_frame &frame, const SceneInput &in, int64
                     totals.bad_expert = true;
                     return totals;
                 }
+                if (totals.listed == 0) totals.first_expert = totals.last_expert = place.expert;
+                totals.ascending &= place.expert >= totals.last_expert;
+                totals.last_expert = place.expert;
                 place.x0 = uint16_t(lanes.x0[i]);
                 place.y0 = uint16_t(lanes.y0[i]);
                 place.x1 = uint16_t(lanes.x1[i]);
@@ -189,6 +194,28 @@ inline RangeTotals prepare_range(moegs_frame &frame, const SceneInput &in, int64
         }
     }
     return totals;
+}
+
+// Listed Gaussians [first, last) of experts [first_expert, last_expert).
+struct Run {
+    size_t first, last;
+    int32_t first_expert, last_expert;
+};
+// What is sorted apart. Mixtures lay one expert's Gaussians after the other's: each expert's alone stays in the nearer
+// caches, in sorting and in filling its lists, and experts can be sorted at once. In any other order they are one run.
+// Lists are the same either way, as each is of one expert.
+inline std::vector<Run> runs_of(const moegs_frame &frame, const KeyedId *items, size_t listed, bool ascending) {
+    if (!ascending || frame.num_experts == 1) return {{0, listed, 0, frame.num_experts}};
+    std::vector<Run> runs;
+    for (size_t first = 0; first < listed;) {
+        const int32_t expert = frame.placements[items[first].id].expert;
+        const KeyedId *last = std::partition_point(items + first, items + listed, [&](const KeyedId &item) {
+            return frame.placements[item.id].expert == expert;
+        });
+        runs.push_back({first, size_t(last - items), expert, expert + 1});
+        first = runs.back().last;
+    }
+    return runs;
 }
 
 // Fills every binning member of `frame`; returns a moegs status.
@@ -210,9 +237,15 @@ inline int32_t bin_gaussians(moegs_frame &frame, const SceneInput &in, int threa
 
     std::vector<uint64_t> row_base(static_cast<size_t>(threads) + 1, 0);
     size_t listed = 0;
+    int32_t last_expert = 0;
+    bool ascending = true;
     for (int worker = 0; worker < threads; ++worker) {
         const RangeTotals &part = totals[size_t(worker)];
         if (part.bad_expert) return MOEGS_BAD_EXPERT_ID;
+        if (part.listed > 0) {
+            ascending &= part.ascending && part.first_expert >= last_expert;
+            last_expert = part.last_expert;
+        }
         row_base[size_t(worker) + 1] = row_base[size_t(worker)] + part.rows;
         const int64_t begin = range_begin(frame.count, threads, worker);
         std::memmove(items.data() + listed, items.data() + begin, size_t(part.listed) * sizeof(KeyedId));
@@ -236,7 +269,11 @@ inline int32_t bin_gaussians(moegs_frame &frame, const SceneInput &in, int threa
     }
     frame.tile_begin[jobs] = start;
 
-    radix_sort(items, spare, listed);
+    const std::vector<Run> runs = runs_of(frame, items.data(), listed, ascending);
+    on_tasks(int64_t(runs.size()), threads, [&](int64_t run) {
+        const size_t first = runs[size_t(run)].first;
+        radix_sort(items.data() + first, spare.data() + first, runs[size_t(run)].last - first);
+    });
 
     // Each worker fills the lists of its own band of tile rows, all experts' rows stacked, bands of nearly equal work.
     frame.entries = Array<Entry>(size_t(frame.num_entries));
@@ -255,17 +292,21 @@ inline int32_t bin_gaussians(moegs_frame &frame, const SceneInput &in, int threa
         });
     on_tasks(threads, threads, [&](int64_t worker) {
         const int64_t band_begin = row_of_share(int(worker)), band_end = row_of_share(int(worker) + 1);
-        for (size_t i = 0; i < listed && band_begin < band_end; ++i) {
-            const uint32_t g = items[i].id;
-            if (i + 16 < listed) __builtin_prefetch(&frame.placements[items[i + 16].id]);
-            const Placement place = frame.placements[g];
-            const int64_t top = int64_t(place.expert) * frame.tiles_y + place.y0;
-            const int64_t y0 = std::max(top, band_begin), y1 = std::min(top + (place.y1 - place.y0), band_end);
-            const uint32_t columns = uint32_t(place.x1 - place.x0);
-            uint32_t row = place.first_row + uint32_t(y0 - top) * columns;
-            for (int64_t y = y0; y < y1; ++y) {
-                uint32_t *cursor = next.data() + y * frame.tiles_x + place.x0;
-                for (uint32_t x = 0; x < columns; ++x) frame.entries[cursor[x]++] = {g, row++};
+        for (const Run &run : runs) {
+            const int64_t own_begin = std::max(band_begin, int64_t(run.first_expert) * frame.tiles_y);
+            const int64_t own_end = std::min(band_end, int64_t(run.last_expert) * frame.tiles_y);
+            for (size_t i = run.first; i < run.last && own_begin < own_end; ++i) {
+                const uint32_t g = items[i].id;
+                if (i + 16 < run.last) __builtin_prefetch(&frame.placements[items[i + 16].id]);
+                const Placement place = frame.placements[g];
+                const int64_t top = int64_t(place.expert) * frame.tiles_y + place.y0;
+                const int64_t y0 = std::max(top, own_begin), y1 = std::min(top + (place.y1 - place.y0), own_end);
+                const uint32_t columns = uint32_t(place.x1 - place.x0);
+                uint32_t row = place.first_row + uint32_t(y0 - top) * columns;
+                for (int64_t y = y0; y < y1; ++y) {
+                    uint32_t *cursor = next.data() + y * frame.tiles_x + place.x0;
+                    for (uint32_t x = 0; x < columns; ++x) frame.entries[cursor[x]++] = {g, row++};
+                }
             }
         }
     });

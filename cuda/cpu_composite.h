@@ -46,6 +46,30 @@ struct TilePlace {
 // Position of the tile's pixel (x, y) in block order.
 inline int block_position(int x, int y) { return ((y / 4) * 4 + x / 4) * kLanes + (y % 4) * 4 + x % 4; }
 
+// Runs body(at, pixel, count) for every row of a block: `count` pixels, at most four, that lie side by side both in block
+// order, from position `at` on, and in the image, from index `pixel` of [K,H,W] on.
+template <class Body>
+MOEGS_INLINE void on_block_rows(const moegs_frame &frame, const TilePlace &tile, const Body &body) {
+    for (int y = 0; y < tile.height; ++y)
+        for (int x = 0; x < tile.width; x += 4)
+            body(block_position(x, y), tile.pixel(frame, x, y), std::min(4, tile.width - x));
+}
+
+// Calls move(column, pixel) for every channel of a row of a block: offsets in the tile's sums, where a block's channels are
+// vectors, and in the image's row, where a pixel's channels are neighbours. Written so that for a known number of channels
+// and whole rows nothing is counted at run time.
+template <int StaticChannels, class Move>
+MOEGS_INLINE void on_row_channels(int count, int channels, const Move &move) {
+    const int known = StaticChannels ? StaticChannels : channels;
+    if (count == 4) {
+        for (int i = 0; i < 4; ++i)
+            for (int k = 0; k < known; ++k) move(k * kLanes + i, i * known + k);
+    } else {
+        for (int i = 0; i < count; ++i)
+            for (int k = 0; k < known; ++k) move(k * kLanes + i, i * known + k);
+    }
+}
+
 // Pixel centres of the four block columns and rows of a tile.
 struct PixelCentres {
     Floats x[4], y[4];

@@ -60,15 +60,13 @@ void composite_tile_backward(const moegs_frame &frame, int64_t job, const Upstre
     std::memset(behind, 0, sizeof(behind));
     std::memset(pixel_gradient, 0, sizeof(Floats) * size_t(kBlocks * channels));
     float *scalars = reinterpret_cast<float *>(pixel_gradient);
-    for (int y = 0; y < tile.height; ++y)
-        for (int x = 0; x < tile.width; ++x) {
-            const int at = block_position(x, y);
-            const size_t pixel = tile.pixel(frame, x, y);
-            if (upstream.alphas) behind[at] = -upstream.alphas[pixel];
-            float *column = scalars + (at / kLanes) * channels * kLanes + at % kLanes;
-            for (int k = 0; upstream.images && k < frame.channels; ++k)
-                column[k * kLanes] = upstream.images[pixel * size_t(frame.channels) + size_t(k)];
-        }
+    on_block_rows(frame, tile, [&](int at, size_t pixel, int count) {
+        for (int i = 0; upstream.alphas && i < count; ++i) behind[at + i] = -upstream.alphas[pixel + size_t(i)];
+        if (!upstream.images) return;
+        float *column = scalars + (at / kLanes) * channels * kLanes + at % kLanes;
+        const float *row = upstream.images + pixel * size_t(frame.channels);
+        on_row_channels<StaticChannels>(count, frame.channels, [&](int to, int from) { column[to] = row[from]; });
+    });
 
     const Ints last_of_block = load<Ints>(block_last), lane_bits = load<Ints>(kLaneBit);
     constexpr int kFirstChannel = (Geometry ? int(kGeometrySums) : 0) + (Absolute ? 2 : 0);

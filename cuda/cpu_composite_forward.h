@@ -51,20 +51,19 @@ struct ForwardState {
     }
 };
 
-inline void write_tile(const moegs_frame &frame, const TilePlace &tile, const ForwardState &state, const float *sums,
-                       int channels, float *images, float *alphas) {
+template <int StaticChannels>
+MOEGS_INLINE void write_tile(const moegs_frame &frame, const TilePlace &tile, const ForwardState &state, const float *sums,
+                             int channels, float *images, float *alphas) {
     if (frame.final_transmittance.data()) {
         std::memcpy(frame.final_transmittance.data() + size_t(tile.job) * kTilePixels, state.final, sizeof(state.final));
         std::memcpy(frame.last_entry.data() + size_t(tile.job) * kTilePixels, state.last, sizeof(state.last));
     }
-    for (int y = 0; y < tile.height; ++y)
-        for (int x = 0; x < tile.width; ++x) {
-            const int at = block_position(x, y);
-            const size_t pixel = tile.pixel(frame, x, y);
-            alphas[pixel] = 1.0f - state.final[at];
-            const float *column = sums + (at / kLanes) * channels * kLanes + at % kLanes;
-            for (int k = 0; k < frame.channels; ++k) images[pixel * size_t(frame.channels) + size_t(k)] = column[k * kLanes];
-        }
+    on_block_rows(frame, tile, [&](int at, size_t pixel, int count) {
+        for (int i = 0; i < count; ++i) alphas[pixel + size_t(i)] = 1.0f - state.final[at + i];
+        const float *column = sums + (at / kLanes) * channels * kLanes + at % kLanes;
+        float *row = images + pixel * size_t(frame.channels);
+        on_row_channels<StaticChannels>(count, frame.channels, [&](int from, int to) { row[to] = column[from]; });
+    });
 }
 
 template <int StaticChannels>  // 0: any number, from the frame
@@ -150,7 +149,7 @@ void composite_tile_forward(const moegs_frame &frame, int64_t job, float *images
             if (!any(running > Floats{})) alive &= ~(1u << b);
         }
     }
-    write_tile(frame, tile, state, reinterpret_cast<const float *>(sums), channels, images, alphas);
+    write_tile<StaticChannels>(frame, tile, state, reinterpret_cast<const float *>(sums), channels, images, alphas);
 }
 
 }  // namespace moegs

@@ -1,9 +1,9 @@
 // Binning: which Gaussians touch which 16x16-pixel tile of which expert's image, in depth order.
 //
-// Visible Gaussians are sorted by depth once (stable radix sort on the float bits) and then scattered in that order into
-// one list per (expert, tile), which leaves every list sorted. A tile lists a Gaussian when the square of its radius
-// touches the tile AND the bounding box of the ellipse alpha >= 1/255 contains one of its pixel centres; the second
-// condition drops only pairs that could not change a pixel.
+// Visible Gaussians are sorted by depth once (stable radix sort on the float bits; each expert's apart where they lie one
+// after the other) and then scattered in that order into one list per (expert, tile), which leaves every list sorted. A
+// tile lists a Gaussian when the square of its radius touches the tile AND the bounding box of the ellipse
+// alpha >= 1/255 contains one of its pixel centres; the second condition drops only pairs that could not change a pixel.
 #pragma once
 
 #include <algorithm>

@@ -18,7 +18,7 @@ namespace moegs {
 
 constexpr int64_t kHeadTile = 64;
 // Parts of all rows whose gradients of the parameters are added up one by one, then in their order: the sums are the same
-// for any number of threads up to this one.
+// for any number of threads.
 constexpr int64_t kHeadParts = 16;
 
 // Parameters of one head: weight [width, width] and bias of the hidden layer, weight [outputs, width] and bias of the last.

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any, Literal
 
 from moegs_ns.reporting.evaluation_files import RunResult
@@ -56,6 +57,14 @@ def expert_rows(result: RunResult) -> list[Row]:
             detail = "inside the mixture" if result.experts_changed else ""
             rows.append(Row(name, {**_quality(result.scores, f"expert_{name}/"), **costs}, detail))
     return rows
+
+
+def best_expert(results: Sequence[RunResult]) -> int:
+    """Position of the expert with the highest mean PSNR over all test images of mixtures of the same experts, say of
+    several seeds."""
+    rows = [expert_rows(result) for result in results]
+    means = [fmean(of[position].values["psnr"] for of in rows) for position in range(len(rows[0]))]
+    return means.index(max(means))
 
 
 def mixture_rows(result: RunResult) -> list[Row]:

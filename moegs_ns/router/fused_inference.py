@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING
 import torch
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.utils.rich_utils import CONSOLE
-from torch import nn
 
 from moegs_ns.experts.base import ExpertModel
 from moegs_ns.experts.views import camera_time
-from moegs_ns.router.volume_aware import RAY_CHANNELS, VolumeAwareRouter
+from moegs_ns.router.volume_aware import VolumeAwareRouter
 from moegs_ns.splats.kernel_cache import NativeBuildError
-from moegs_ns.splats.mixture_frame import MixtureFrame, PixelGate, beyond_limits, draw_mixture
+from moegs_ns.splats.mixture_frame import MixtureFrame, beyond_limits, draw_mixture
 from moegs_ns.splats.mixture_library import mixture_library
 from moegs_ns.splats.rasterize import resolve_backend
 
@@ -65,13 +64,7 @@ def fused_frame(mixture: MixtureModel, camera: Cameras) -> MixtureFrame | None:
         instant.width,
         instant.height,
         mixture.channel_backgrounds(instant),
-        PixelGate(
-            matrices=[layer.weight.flatten(1) for layer in _layers(router)],
-            rays=RAY_CHANNELS[router.rays],
-            temperature=mixture.config.eval_temperature,
-            top_k=mixture.config.top_k,
-            weight_background=mixture.config.weight_background,
-        ),
+        router.pixel_gate(mixture.config.eval_temperature, mixture.config.top_k, mixture.config.weight_background),
     )
 
 
@@ -89,7 +82,7 @@ def why_not_fused(mixture: MixtureModel, experts: Sequence[ExpertModel]) -> str 
         return f"its router does not compare experts, this one does ({', '.join(router.comparisons)})"
     if mixture.config.distrust:
         return "it knows no distrust"
-    layers = _layers(router)
+    layers = router.network.convolutions
     sizes = {layer.kernel_size for layer in layers}
     if sizes != {(1, 1)}:
         return f"its router sees single pixels (kernel size 1), this one has kernel size {max(sizes)[0]}"
@@ -101,7 +94,3 @@ def why_not_fused(mixture: MixtureModel, experts: Sequence[ExpertModel]) -> str 
     if mixture.device.type == "cuda" and backend != "gsplat":
         return f"$MOEGS_RASTER asks for the backend '{backend}'"
     return beyond_limits(len(experts), [layer.in_channels for layer in layers])
-
-
-def _layers(router: VolumeAwareRouter) -> list[nn.Conv2d]:
-    return [layer for layer in router.network.layers if isinstance(layer, nn.Conv2d)]

@@ -12,7 +12,8 @@ class SplatCache:
 
     A training step of the router visits one of a clip's few instants, and a frozen expert's Gaussians there never
     change: a deformation field need not be evaluated again, a large part of a step on a CPU. For training
-    only: rendering speed is measured, and experts may be edited, outside of it.
+    only: rendering speed is measured, and experts may be edited, outside of it. Where the Gaussians project to is not
+    remembered: it is a small part of a step, and cameras seldom come again at the same time (docs/performance.md).
 
     Args:
         limit: bytes; 0 keeps nothing.

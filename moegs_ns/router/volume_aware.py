@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from moegs_ns.router.comparisons import COMPARED_CHANNELS, Comparison, comparison_channels
 from moegs_ns.router.gaussian_weights import GaussianWeights
 from moegs_ns.router.interface import Router, RouterView
+from moegs_ns.splats.mixture_frame import PixelGate
 
 RayInput = Literal["origin+direction", "direction", "none"]
 #: Channels of a ray image (camera centre, then direction) that the network sees.
@@ -47,6 +48,11 @@ class RefinementNetwork(nn.Module):
         for size, outputs in itertools.pairwise((inputs, *hidden, 1)):
             layers += [nn.Conv2d(size, outputs, kernel_size, padding=kernel_size // 2, bias=False), nn.ReLU()]
         self.layers = nn.Sequential(*layers[:-1])  # no activation behind the last convolution
+
+    @property
+    def convolutions(self) -> list[nn.Conv2d]:
+        """Its layers with weights, in order."""
+        return [layer for layer in self.layers if isinstance(layer, nn.Conv2d)]
 
     def forward(self, inputs: Tensor) -> Tensor:
         """``[K,1,H,W]`` corrections from ``[K,inputs,H,W]``."""
@@ -109,3 +115,22 @@ class VolumeAwareRouter(Router):
         if self.comparisons:
             seen.append(comparison_channels(view, self.comparisons))
         return maps[:, 0] + self.network(torch.cat(seen, dim=1))[:, 0]
+
+    def pixel_gate(self, temperature: float = 1.0, top_k: int = 0, weight_background: float = 0.0) -> PixelGate:
+        """What fused inference needs to know to make the same gates; the weights are shared, not copied.
+
+        Args:
+            temperature, top_k: of the softmax over experts, as for `gate`.
+            weight_background: value of the weight channels where no Gaussian is.
+
+        Raises:
+            ValueError: its network sees more than a pixel's own weights and ray.
+        """
+        sizes = {layer.kernel_size for layer in self.network.convolutions}
+        if self.comparisons or sizes != {(1, 1)}:
+            raise ValueError(
+                "expected a router of kernel size 1 without comparisons for fused inference, found kernel size "
+                f"{max(sizes)[0]} and the comparisons {list(self.comparisons)}; draw the frame the ordinary way"
+            )
+        matrices = [layer.weight.flatten(1) for layer in self.network.convolutions]
+        return PixelGate(matrices, RAY_CHANNELS[self.rays], temperature, top_k, weight_background)

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shlex
+import shutil
 import subprocess
 import tempfile
 import time
@@ -98,6 +100,25 @@ def cached_library(
             return build
         Console(stderr=True).print(message)
         return _compile_into(folder, name, compiler, compile_to)
+
+
+def program_in_environment(variable: str, kind: str) -> list[str]:
+    """Command that an environment variable holds, with its options; empty when it is not set.
+
+    Args:
+        variable: its name, such as ``CXX``.
+        kind: what it should name, for the message.
+
+    Raises:
+        NativeBuildError: it names no program.
+    """
+    chosen = shlex.split(os.environ.get(variable, ""))
+    if chosen and shutil.which(chosen[0]) is None:
+        raise NativeBuildError(
+            f"expected {kind} in ${variable}, found '{os.environ[variable]}', which is no program; correct or unset "
+            f"${variable}"
+        )
+    return chosen
 
 
 def compiler_version(compiler: Sequence[str]) -> str:

@@ -18,6 +18,7 @@ from moegs_ns.splats.kernel_cache import (
     NativeBuildError,
     cached_library,
     compiler_version,
+    program_in_environment,
     require_sources,
     run_compiler,
     source_key,
@@ -36,13 +37,8 @@ def find_nvcc() -> list[str]:
     Raises:
         NativeBuildError: ``$NVCC`` names no program, or there is none in these places.
     """
-    chosen = shlex.split(os.environ.get("NVCC", ""))
+    chosen = program_in_environment("NVCC", "the CUDA compiler")
     if chosen:
-        if shutil.which(chosen[0]) is None:
-            raise NativeBuildError(
-                f"expected the CUDA compiler in $NVCC, found '{os.environ['NVCC']}', which is no program; correct or "
-                "unset $NVCC"
-            )
         return chosen
     home = os.environ.get("CUDA_HOME")
     candidates = [*([f"{home}/bin/nvcc"] if home else []), "nvcc", f"{_USUAL_HOME}/bin/nvcc"]

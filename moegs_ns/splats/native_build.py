@@ -8,7 +8,6 @@ these never meets an old library. Wheels may carry compiled kernels instead: ``n
 
 from __future__ import annotations
 
-import os
 import platform
 import shlex
 import shutil
@@ -22,6 +21,7 @@ from moegs_ns.splats.kernel_cache import (
     NativeBuildError,
     cached_library,
     compiler_version,
+    program_in_environment,
     require_sources,
     run_compiler,
     source_key,
@@ -45,13 +45,8 @@ def find_compiler() -> list[str]:
     Raises:
         NativeBuildError: ``$CXX`` names no program, or none of the three is installed.
     """
-    chosen = shlex.split(os.environ.get("CXX", ""))
+    chosen = program_in_environment("CXX", "a C++17 compiler")
     if chosen:
-        if shutil.which(chosen[0]) is None:
-            raise NativeBuildError(
-                f"expected a C++17 compiler in $CXX, found '{os.environ['CXX']}', which is no program; "
-                "correct or unset $CXX"
-            )
         return chosen
     for name in _COMPILERS:
         path = shutil.which(name)

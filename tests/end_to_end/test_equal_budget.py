@@ -268,6 +268,20 @@ def test_it_is_trained_evaluated_kept_and_shown_beside_the_mixture(
     assert any(shlex.split(line)[5] == "equal-budget-seed2" for line in lines if line.startswith("ns-train"))
 
 
+def test_a_rival_that_is_no_longer_the_best_is_said_so(scripts: dict[str, ModuleType], arguments: Any) -> None:
+    """The mixture was trained again after its rival, and another expert is ahead in it."""
+    scripts["equal_budget"].main(arguments, Trained())
+    best = "the expert with the highest mean score on these very test images"
+    assert f"4dgaussians (equal-budget): {best}" in scripts["write_results"].page(arguments.results)
+    for file in (arguments.results / "try").glob("*-2.json"):
+        mixture = json.loads(file.read_text())
+        mixture["scores"]["expert_stg/psnr"] = 29.6
+        file.write_text(json.dumps(mixture))
+    text = scripts["write_results"].page(arguments.results)
+    other = "not the expert with the highest mean score on these test images, which is stg, trained alone"
+    assert f"4dgaussians (equal-budget): {other}" in text and best not in text
+
+
 def test_a_plan_trains_nothing(
     scripts: dict[str, ModuleType], arguments: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.splats.mixture_libraries import compile_for_cpu
+
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "benchmarks" / "gpu_suite.sh"
-STEPS = ["environment", "kernels", "gsplat", "tests", "golden", "benchmark", "training"]
+STEPS = ["environment", "kernels", "gsplat", "tests", "sanitizer", "golden", "benchmark", "training"]
 
 # Says it has a GPU, and does what a step's command leaves behind. $FAILS and $HANGS name commands by a word in them.
 FAKE_PYTHON = """#!{python}
@@ -59,18 +61,36 @@ def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[s
     )
 
 
+# Notes its options and runs the command behind them, as compute-sanitizer does; the tool in $FINDS reports an error.
+FAKE_SANITIZER = """#!/usr/bin/env bash
+echo "compute-sanitizer $* caching=$PYTORCH_NO_CUDA_MEMORY_CACHING" >>"$CALLS"
+[[ "$*" == *"--tool ${FINDS:-nothing} --error-exitcode 1 "* ]] && { echo "Invalid read of size 4"; exit 1; }
+while [[ $1 == --* ]]; do shift 2; done
+exec "$@"
+"""
+
+
 @pytest.fixture
 def imagined(tmp_path: Path) -> dict[str, str]:
     """Variables of a machine with a GPU that does not exist."""
-    python = tmp_path / "python"
+    python, sanitizer = tmp_path / "python", tmp_path / "cuda" / "bin" / "compute-sanitizer"
+    sanitizer.parent.mkdir(parents=True)
     python.write_text(FAKE_PYTHON.format(python=sys.executable))
-    python.chmod(0o755)
-    return {"PYTHON": str(python), "CALLS": str(tmp_path / "calls"), "WHEELS": str(tmp_path / "no-wheels")}
+    sanitizer.write_text(FAKE_SANITIZER)
+    for program in (python, sanitizer):
+        program.chmod(0o755)
+    return {
+        "PYTHON": str(python),
+        "CALLS": str(tmp_path / "calls"),
+        "WHEELS": str(tmp_path / "no-wheels"),
+        "CUDA_HOME": str(tmp_path / "cuda"),
+        "PATH": "/usr/bin:/bin",
+    }
 
 
 def results(folder: Path) -> dict[str, str]:
     lines = (folder / "results.txt").read_text().splitlines()
-    return {line.split()[1]: line.split()[0] for line in lines if line.startswith(("passed", "FAILED"))}
+    return {line.split()[1]: line.split()[0] for line in lines if line.startswith(("passed", "skipped", "FAILED"))}
 
 
 def test_bash_reads_it() -> None:
@@ -126,6 +146,48 @@ def test_every_step_runs_and_is_recorded(imagined: dict[str, str], tmp_path: Pat
     calls = Path(imagined["CALLS"]).read_text()
     for part in ("tests/splats/test_gsplat_live.py", "benchmarks/golden_files.py", "examples/mixed", "_backend"):
         assert part in calls
+    assert "none of 8 steps failed" in done.stdout
+
+
+def test_the_sanitizer_sees_the_projects_kernels_twice(imagined: dict[str, str], tmp_path: Path) -> None:
+    run(tmp_path / "out", **imagined)
+    calls = Path(imagined["CALLS"]).read_text().splitlines()
+    for tool in ("memcheck", "racecheck"):
+        index = next(
+            number for number, line in enumerate(calls) if line.startswith(f"compute-sanitizer --tool {tool} ")
+        )
+        assert calls[index].endswith(" - caching=1"), "every array an allocation of its own"
+        assert "fuzzed_case" in calls[index + 1] and "mixture_library" in calls[index + 1]
+
+
+@pytest.mark.parametrize("tool", ["memcheck", "racecheck"])
+def test_what_the_sanitizer_finds_fails_its_step(tool: str, imagined: dict[str, str], tmp_path: Path) -> None:
+    done = run(tmp_path / "out", **imagined, FINDS=tool)
+    assert done.returncode == 1
+    assert results(tmp_path / "out") == {**dict.fromkeys(STEPS, "passed"), "sanitizer": "FAILED"}
+    assert "Invalid read of size 4" in done.stdout
+
+
+def test_without_the_sanitizer_its_step_is_skipped(imagined: dict[str, str], tmp_path: Path) -> None:
+    done = run(tmp_path / "out", **{**imagined, "CUDA_HOME": str(tmp_path)})
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert results(tmp_path / "out") == {**dict.fromkeys(STEPS, "passed"), "sanitizer": "skipped"}
+    assert re.search(r"skipped sanitizer +no compute-sanitizer on the path or beside nvcc", done.stdout)
+
+
+def test_what_the_sanitizer_runs_draws_every_scene(tmp_path: Path) -> None:
+    """The step's own program, with the host's twin of the kernels in place of a GPU."""
+    program = re.search(
+        r"^step_sanitizer\(\) \{.*?<<'END'[^\n]*\n(.*?)^END$", SCRIPT.read_text(), re.MULTILINE | re.DOTALL
+    )
+    assert program is not None
+    on_cpu = program[1].replace('"cuda"', '"cpu"').replace("torch.cuda.synchronize()\n", "")
+    library = compile_for_cpu("host", tmp_path / "host.so")
+    environment = {**os.environ, "MOEGS_MIXTURE_LIBRARY": str(library), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-"]
+    done = subprocess.run(command, input=on_cpu, capture_output=True, text=True, env=environment, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"\d\d scenes drawn\n", done.stdout)
 
 
 def test_all_files_with_cuda_tests_are_run(
@@ -155,7 +217,7 @@ def test_a_failing_step_does_not_stop_the_others(
     assert done.returncode == 1
     assert results(tmp_path / "out") == {**dict.fromkeys(STEPS, "passed"), step: "FAILED"}
     assert "no such luck" in (tmp_path / "out" / f"{step}.log").read_text()
-    assert "no such luck" in done.stdout and "1 of 7 steps failed" in done.stdout
+    assert "no such luck" in done.stdout and "1 of 8 steps failed" in done.stdout
 
 
 def test_cuda_tests_that_are_all_skipped_fail(imagined: dict[str, str], tmp_path: Path) -> None:

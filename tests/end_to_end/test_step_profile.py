@@ -1,5 +1,6 @@
 """The profile of a training step: its clock, the profile itself at the smallest size, and the page written of it."""
 
+import dataclasses
 import importlib
 import json
 from collections.abc import Callable
@@ -309,9 +310,9 @@ def test_the_page_states_ratios_judgments_command_and_machine(scripts: dict[str,
     profile = tmp_path / "profile.json"
     profile.write_text(json.dumps(stored()))
     page = tmp_path / "page.md"
-    scripts["write_performance"].write_page(
-        page, profile=profile, training_step=tmp_path / "none.json", passes=tmp_path / "none.json"
-    )
+    writing = scripts["write_performance"]
+    nothing = {field.name: tmp_path / "none.json" for field in dataclasses.fields(writing.KeptFiles)}
+    writing.write_page(page, writing.KeptFiles(**{**nothing, "profile": profile}))
     text = page.read_text()
     assert "`python benchmarks/step_profile.py`, seed 0" in text
     assert "A Processor, 2 cores (AVX2), 24 GiB" in text and "commit 012345678;" in text

@@ -127,3 +127,26 @@ def test_loading_what_is_no_router_state_is_refused() -> None:
         router.load_state_dict({**state, "weights.0.base": torch.zeros(1, 7)})
     with pytest.raises(RuntimeError, match="Missing key"):
         router.load_state_dict({name: value for name, value in state.items() if name != "weights.0.time"})
+
+
+@pytest.mark.parametrize("rays", list(RAYS))
+def test_the_pixel_gate_of_fused_inference_has_the_routers_own_weights(rays: RayInput) -> None:
+    router = VolumeAwareRouter([3], 0.9, rays, 1)
+    gate = router.pixel_gate(0.5, 2, 1.0)
+    assert [tuple(matrix.shape) for matrix in gate.matrices] == [
+        (6, 2 + RAYS[rays].stop - RAYS[rays].start),
+        (3, 6),
+        (1, 3),
+    ]
+    assert all(
+        matrix.data_ptr() == layer.data_ptr()
+        for matrix, layer in zip(gate.matrices, router.network.parameters(), strict=True)
+    )
+    assert (gate.rays, gate.temperature, gate.top_k, gate.weight_background) == (RAYS[rays], 0.5, 2, 1.0)
+
+
+def test_no_pixel_gate_sees_neighbours_or_comparisons() -> None:
+    with pytest.raises(ValueError, match=r"found kernel size 3 and the comparisons \[\]"):
+        VolumeAwareRouter([3], 0.5, "direction", 3).pixel_gate()
+    with pytest.raises(ValueError, match=r"found kernel size 1 and the comparisons \['alpha'\]"):
+        VolumeAwareRouter([3], 0.5, "direction", 1, comparisons=["alpha"]).pixel_gate()

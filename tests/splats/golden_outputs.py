@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from moegs_ns.splats.gsplat_backend import _names_images, _pad_channels
-from moegs_ns.splats.rasterize import _load_backend, rasterize
+from moegs_ns.splats.rasterize import _load_backend
 from moegs_ns.splats.splats import Splats
-from tests.splats.random_scenes import Scene
+from tests.splats.random_scenes import Scene, rasterize_scene
 
 GEOMETRY = ("means", "quats", "scales", "opacities")
 PROJECTED = ("means2d", "depths", "conics", "compensations")
@@ -144,20 +144,9 @@ def _no_rows(means: Tensor, gsplat: Any) -> Outputs:
 def outputs_of(scene: Scene, backend: str) -> Outputs:
     """The same outputs from one of the project's backends, in a single pass over all experts; without ``tiles``."""
     leaves = leaves_of(scene)
-    result = rasterize(
-        Splats(*(leaves[name] for name in GEOMETRY)),
-        leaves["channels"],
-        scene.viewmat,
-        scene.K,
-        scene.width,
-        scene.height,
-        expert_ids=scene.expert_ids,
-        num_experts=scene.num_experts,
-        settings=scene.settings,
-        background=scene.background,
-        absgrad=True,
-        backend=backend,
-    )
+    splats = Splats(*(leaves[name] for name in GEOMETRY))
+    changes = {"splats": splats, "channels": leaves["channels"], "background": scene.background}
+    result = rasterize_scene(scene, backend, **changes, absgrad=True)
     result.means2d.retain_grad()
     loss_of(result.images, result.alphas).backward()
     means2d = result.means2d

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -13,10 +14,10 @@ from torch import Tensor
 from moegs_ns.router.gate import gate as gates_of
 from moegs_ns.splats.mixture_frame import MixtureFrame, PixelGate, draw_mixture
 from moegs_ns.splats.mixture_library import MixtureLibrary
-from moegs_ns.splats.rasterize import rasterize
+from moegs_ns.splats.projection import ProjectionSettings
 from moegs_ns.splats.rays import ray_image
 from tests.splats.comparisons import compare_images
-from tests.splats.random_scenes import ANTIALIASED, CLASSIC, Scene, hard_cases, random_scene
+from tests.splats.random_scenes import ANTIALIASED, CLASSIC, Scene, hard_cases, random_scene, rasterize_scene
 
 DIRECTION, EVERYTHING, NOTHING = slice(3, 6), slice(0, 6), slice(0, 0)
 
@@ -104,6 +105,35 @@ def all_cases() -> list[MixtureCase]:
     return [*named_cases(), *(as_case(scene, make_gate(90)) for scene in hard_cases())]
 
 
+def fuzzed_case(seed: int) -> MixtureCase:
+    """Anything fused inference takes: sizes, experts, projections, network and options at random."""
+    chance = random.Random(seed)
+    experts = chance.randint(1, 4)
+    choices = (CLASSIC, ANTIALIASED, ProjectionSettings(eps2d=0.0, radius_clip=2.0), ProjectionSettings(near=2.0))
+    scene = random_scene(
+        seed,
+        chance.choice((0, 1, 40, 200, 500)),
+        k=experts,
+        c=6,
+        width=chance.randint(1, 70),
+        height=chance.randint(1, 50),
+        settings=[chance.choice(choices) for _ in range(experts)],
+        pixels=chance.choice(((0.3, 3.0), (0.7, 9.0), (5.0, 40.0))),
+        opacity_range=chance.choice(((0.001, 0.05), (0.05, 0.98), (0.9, 1.0))),
+        name=f"fuzzed-{seed}",
+        rounding=3.0,  # without blur the smallest Gaussians amplify rounding
+    )
+    gate = make_gate(
+        seed,
+        chance.choice((EVERYTHING, DIRECTION, NOTHING)),
+        [chance.randint(1, 32) for _ in range(chance.randint(0, 3))],
+        temperature=chance.choice((0.1, 1.0, 1.0, 5.0)),
+        top_k=chance.randint(0, experts),
+        weight_background=chance.choice((0.0, 1.0)),
+    )
+    return as_case(scene, gate, seed)
+
+
 def draw(library: MixtureLibrary, case: MixtureCase) -> MixtureFrame:
     """The case by a library of fused inference."""
     scene = case.scene
@@ -128,20 +158,7 @@ def draw_ordinarily(case: MixtureCase, backend: str = "torch") -> tuple[MixtureF
     """The case by `rasterize` and torch, as a mixture's ordinary path has it; and the experts' opacities
     ``[K,H,W]``."""
     scene, gate = case.scene, case.gate
-    result = rasterize(
-        scene.splats,
-        scene.channels,
-        scene.viewmat,
-        scene.K,
-        scene.width,
-        scene.height,
-        expert_ids=scene.expert_ids,
-        num_experts=scene.num_experts,
-        settings=scene.settings,
-        background=scene.background,
-        depth=True,
-        backend=backend,
-    )
+    result = rasterize_scene(scene, backend, background=scene.background, depth=True)
     weights = result.images[..., 3:]
     rays = ray_image(scene.viewmat, scene.K, scene.width, scene.height)[gate.rays].permute(1, 2, 0)
     values = torch.cat([weights[..., 1:], rays.expand(scene.num_experts, -1, -1, -1)], dim=-1)

@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from moegs_ns.splats.conventions import Conventions
 from moegs_ns.splats.projection import ProjectionSettings
-from moegs_ns.splats.rasterize import rasterize
+from moegs_ns.splats.rasterize import Rasterized, rasterize
 from moegs_ns.splats.splats import Splats
 from tests.splats.comparisons import Rendered, compare_gradients, compare_images, compare_radii, compare_renderings
 
@@ -31,6 +32,7 @@ __all__ = [
     "hard_cases",
     "look_at_viewmat",
     "random_scene",
+    "rasterize_scene",
     "render",
 ]
 
@@ -278,26 +280,37 @@ def _far_outside_the_view(seed: int) -> Scene:
     return _with_splats(scene, "far-outside-the-view", means=_to_world(scene, points))
 
 
+def rasterize_scene(scene: Scene, backend: str = "torch", **changes: Any) -> Rasterized:
+    """`rasterize` of ``scene`` over black; ``changes`` take the place of its arguments, or are further ones."""
+    arguments = {
+        "splats": scene.splats,
+        "channels": scene.channels,
+        "viewmat": scene.viewmat,
+        "K": scene.K,
+        "width": scene.width,
+        "height": scene.height,
+        "expert_ids": scene.expert_ids,
+        "num_experts": scene.num_experts,
+        "settings": scene.settings,
+        "backend": backend,
+    }
+    return rasterize(**(arguments | changes))
+
+
 def render(scene: Scene, backend: str, *, depth: bool = True, absgrad: bool = True, seed: int = 0) -> Rendered:
     """Rasterizes ``scene`` and walks back from images, alphas and depths with fixed random weights."""
     leaves = {name: getattr(scene.splats, name).clone() for name in ("means", "quats", "scales", "opacities")}
     leaves["channels"] = scene.channels.clone()
     for leaf in leaves.values():
         leaf.requires_grad_()
-    result = rasterize(
-        Splats(*(leaves[name] for name in ("means", "quats", "scales", "opacities"))),
-        leaves["channels"],
-        scene.viewmat,
-        scene.K,
-        scene.width,
-        scene.height,
-        expert_ids=scene.expert_ids,
-        num_experts=scene.num_experts,
-        settings=scene.settings,
+    result = rasterize_scene(
+        scene,
+        backend,
+        splats=Splats(*(leaves[name] for name in ("means", "quats", "scales", "opacities"))),
+        channels=leaves["channels"],
         background=scene.background,
         depth=depth,
         absgrad=absgrad,
-        backend=backend,
     )
     result.means2d.retain_grad()
     generator = torch.Generator().manual_seed(seed)

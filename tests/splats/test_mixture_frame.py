@@ -6,7 +6,6 @@ On a GPU: ``test_mixture_live``.
 from __future__ import annotations
 
 import os
-import random
 import subprocess
 import sys
 from dataclasses import replace
@@ -18,23 +17,21 @@ import torch
 from moegs_ns.splats.conventions import GSPLAT_1_5
 from moegs_ns.splats.mixture_frame import MixtureFrame, draw_mixture
 from moegs_ns.splats.native_build import find_compiler
-from moegs_ns.splats.projection import ProjectionSettings, project_torch
+from moegs_ns.splats.projection import project_torch
 from moegs_ns.splats.torch_backend import tile_bounds
 from tests.splats.mixture_cases import (
-    DIRECTION,
-    EVERYTHING,
-    NOTHING,
     MixtureCase,
     all_cases,
     as_case,
     compare_frames,
     draw,
     draw_ordinarily,
+    fuzzed_case,
     make_gate,
     named_cases,
 )
 from tests.splats.mixture_libraries import KINDS, built_library, compile_for_cpu
-from tests.splats.random_scenes import ANTIALIASED, CLASSIC, random_scene
+from tests.splats.random_scenes import CLASSIC, random_scene
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -42,35 +39,6 @@ ROOT = Path(__file__).resolve().parents[2]
 def assert_same_bits(one: MixtureFrame, other: MixtureFrame) -> None:
     for name in vars(one):
         assert torch.equal(getattr(one, name), getattr(other, name)), name
-
-
-def fuzzed(seed: int) -> MixtureCase:
-    """Anything fused inference takes: sizes, experts, projections, network and options at random."""
-    chance = random.Random(seed)
-    experts = chance.randint(1, 4)
-    choices = (CLASSIC, ANTIALIASED, ProjectionSettings(eps2d=0.0, radius_clip=2.0), ProjectionSettings(near=2.0))
-    scene = random_scene(
-        seed,
-        chance.choice((0, 1, 40, 200, 500)),
-        k=experts,
-        c=6,
-        width=chance.randint(1, 70),
-        height=chance.randint(1, 50),
-        settings=[chance.choice(choices) for _ in range(experts)],
-        pixels=chance.choice(((0.3, 3.0), (0.7, 9.0), (5.0, 40.0))),
-        opacity_range=chance.choice(((0.001, 0.05), (0.05, 0.98), (0.9, 1.0))),
-        name=f"fuzzed-{seed}",
-        rounding=3.0,  # without blur the smallest Gaussians amplify rounding
-    )
-    gate = make_gate(
-        seed,
-        chance.choice((EVERYTHING, DIRECTION, NOTHING)),
-        [chance.randint(1, 32) for _ in range(chance.randint(0, 3))],
-        temperature=chance.choice((0.1, 1.0, 1.0, 5.0)),
-        top_k=chance.randint(0, experts),
-        weight_background=chance.choice((0.0, 1.0)),
-    )
-    return as_case(scene, gate, seed)
 
 
 @pytest.mark.parametrize("case", all_cases(), ids=lambda case: case.name)
@@ -83,11 +51,11 @@ def test_the_shared_code_draws_what_the_twin_draws(case: MixtureCase) -> None:
 
 @pytest.mark.parametrize("seed", range(100, 125))
 def test_anything_it_takes_is_drawn_as_the_twin_draws_it(seed: int) -> None:
-    case = fuzzed(seed)
+    case = fuzzed_case(seed)
     compare_frames(case, draw(built_library("host"), case), *draw_ordinarily(case.to(torch.float64)))
 
 
-@pytest.mark.parametrize("case", [*all_cases(), *map(fuzzed, range(100, 110))], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [*all_cases(), *map(fuzzed_case, range(100, 110))], ids=lambda case: case.name)
 def test_the_emulated_kernels_draw_what_the_host_draws_bit_for_bit(case: MixtureCase) -> None:
     assert_same_bits(draw(built_library("emulated"), case), draw(built_library("host"), case))
 

@@ -8,7 +8,16 @@ import torch
 from moegs_ns.splats.kernel_cache import NativeBuildError
 from moegs_ns.splats.mixture_frame import MixtureFrame
 from moegs_ns.splats.mixture_library import MixtureLibrary, mixture_library
-from tests.splats.mixture_cases import MixtureCase, all_cases, as_case, compare_frames, draw, draw_ordinarily, make_gate
+from tests.splats.mixture_cases import (
+    MixtureCase,
+    all_cases,
+    as_case,
+    compare_frames,
+    draw,
+    draw_ordinarily,
+    fuzzed_case,
+    make_gate,
+)
 from tests.splats.random_scenes import ANTIALIASED, CLASSIC, random_scene
 
 pytestmark = [
@@ -38,7 +47,7 @@ def on_cpu(frame: MixtureFrame) -> MixtureFrame:
     return MixtureFrame(**{name: image.cpu() for name, image in vars(frame).items()})
 
 
-@pytest.mark.parametrize("case", [*all_cases(), LARGE], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [*all_cases(), *map(fuzzed_case, range(100, 110)), LARGE], ids=lambda case: case.name)
 def test_kernels_draw_what_the_twin_draws(library: MixtureLibrary, case: MixtureCase) -> None:
     expected, alphas = draw_ordinarily(case.to(torch.float64), backend="torch")
     compare_frames(case, on_cpu(draw(library, case.to("cuda"))), expected, alphas, tolerance=TOLERANCE)

@@ -23,8 +23,7 @@ COMMON = """
 import hashlib, os, signal, sys, threading
 import torch
 from moegs_ns.splats import native_backend, native_library
-from moegs_ns.splats.rasterize import rasterize
-from tests.splats.random_scenes import random_scene, render
+from tests.splats.random_scenes import random_scene, rasterize_scene, render
 
 torch.set_num_threads(4)
 # Few enough pixels and Gaussians that torch's own operations stay with one thread: those would hang in a child.
@@ -33,9 +32,7 @@ SCENE = random_scene(70, 400, k=2, c=3, width=60, height=50)
 
 def forward():
     with torch.no_grad():
-        camera = SCENE.viewmat, SCENE.K, SCENE.width, SCENE.height
-        experts = {"expert_ids": SCENE.expert_ids, "num_experts": 2, "settings": SCENE.settings}
-        return rasterize(SCENE.splats, SCENE.channels, *camera, **experts, backend="native").images
+        return rasterize_scene(SCENE, "native").images
 
 
 def digest():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pytest
 import torch
@@ -40,6 +41,23 @@ def test_any_number_of_threads_gives_the_same_bits(scene, threads):
 @pytest.mark.parametrize("scene", hard_cases(), ids=lambda scene: scene.name)
 def test_hard_cases_on_more_threads_than_they_have_work_for(scene):
     assert_same_bits(render_with(5, scene), render_with(1, scene))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 8])
+@pytest.mark.parametrize("present", [(0, 1, 2, 3), (0, 1, 3), (2,), (1, 2)])
+@pytest.mark.parametrize("descending", [False, True], ids=["ascending", "descending"])
+def test_experts_one_after_the_other_are_what_their_rows_are_in_any_order(descending, present, threads):
+    """As mixtures lay them each is sorted apart; lists, images and gradients are the same to the last bit."""
+    scene = random_scene(82, 500, k=4, c=6, width=150, height=110)
+    known = torch.tensor(present, dtype=torch.int32)
+    scene = replace(scene, expert_ids=known[scene.expert_ids.long() % len(present)])
+    expected = render_with(1, scene)
+    order = torch.argsort(scene.expert_ids, stable=True, descending=descending)
+    actual = render_with(threads, scene.permuted(order))
+    assert torch.equal(actual.result.images, expected.result.images)
+    assert torch.equal(actual.result.alphas, expected.result.alphas)
+    for name, gradient in expected.gradients.items():
+        assert torch.equal(actual.gradients[name], gradient[order]), name
 
 
 @pytest.mark.parametrize("threads", [1, 2, 8])

@@ -9,9 +9,8 @@ import torch
 
 from moegs_ns.splats import native_backend, torch_backend
 from moegs_ns.splats.projection import ProjectionSettings
-from moegs_ns.splats.rasterize import rasterize
 from tests.splats.comparisons import compare_images, compare_radii
-from tests.splats.random_scenes import ANTIALIASED, CLASSIC, Scene, hard_cases, random_scene
+from tests.splats.random_scenes import ANTIALIASED, CLASSIC, Scene, hard_cases, random_scene, rasterize_scene
 
 if not native_backend.available():
     pytest.skip(f"no native kernels: {native_backend.unavailable_reason()}", allow_module_level=True)
@@ -21,18 +20,7 @@ CHANNEL_COUNTS = [1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 17, 40]
 
 
 def forward(scene: Scene, backend: str, **changes):
-    arguments = {"background": scene.background, "depth": True, "settings": scene.settings, "backend": backend}
-    return rasterize(
-        scene.splats,
-        scene.channels,
-        scene.viewmat,
-        scene.K,
-        scene.width,
-        scene.height,
-        expert_ids=scene.expert_ids,
-        num_experts=scene.num_experts,
-        **(arguments | changes),
-    )
+    return rasterize_scene(scene, backend, **({"background": scene.background, "depth": True} | changes))
 
 
 def projected(scene: Scene, backend, settings: ProjectionSettings = CLASSIC):
@@ -224,17 +212,8 @@ def test_infinities_and_nans_stay_local():
         name: torch.cat([getattr(scene.splats, name), getattr(broken, name)])
         for name in ("means", "quats", "scales", "opacities")
     }
-    result = rasterize(
-        type(scene.splats)(**parts),
-        torch.cat([scene.channels, torch.ones(12, 3)]),
-        scene.viewmat,
-        scene.K,
-        scene.width,
-        scene.height,
-        background=scene.background,
-        settings=scene.settings,
-        backend="native",
-    )
+    splats, channels = type(scene.splats)(**parts), torch.cat([scene.channels, torch.ones(12, 3)])
+    result = forward(scene, "native", splats=splats, channels=channels, expert_ids=None, depth=False)
     assert torch.equal(result.images, expected.images)
 
 
@@ -302,12 +281,4 @@ def test_arguments_that_would_read_past_the_end(changes, message):
 def test_a_camera_that_wants_gradients_is_refused():
     scene = random_scene(49, 10)
     with pytest.raises(ValueError, match="use the backend 'torch' to optimise cameras"):
-        rasterize(
-            scene.splats,
-            scene.channels,
-            scene.viewmat.clone().requires_grad_(),
-            scene.K,
-            scene.width,
-            scene.height,
-            backend="native",
-        )
+        rasterize_scene(scene, "native", viewmat=scene.viewmat.clone().requires_grad_())

@@ -11,27 +11,11 @@ import torch
 
 from moegs_ns.splats import rasterize as rasterize_module
 from moegs_ns.splats.projection import ProjectionSettings
-from moegs_ns.splats.rasterize import Rasterized, rasterize, resolve_backend
+from moegs_ns.splats.rasterize import rasterize, resolve_backend
 from moegs_ns.splats.splats import Splats
-from tests.splats.random_scenes import ANTIALIASED, CLASSIC, Scene, hard_cases, random_scene, render
+from tests.splats.random_scenes import ANTIALIASED, CLASSIC, Scene, hard_cases, random_scene, rasterize_scene, render
 
 MANY_EXPERTS = [scene for scene in hard_cases() if scene.num_experts > 1]
-
-
-def rasterize_scene(scene: Scene, backend: str = "torch", **changes) -> Rasterized:
-    arguments = {
-        "splats": scene.splats,
-        "channels": scene.channels,
-        "viewmat": scene.viewmat,
-        "K": scene.K,
-        "width": scene.width,
-        "height": scene.height,
-        "expert_ids": scene.expert_ids,
-        "num_experts": scene.num_experts,
-        "settings": scene.settings,
-        "backend": backend,
-    }
-    return rasterize(**(arguments | changes))
 
 
 # --- properties --------------------------------------------------------------------------------------------------
