@@ -9,8 +9,9 @@ Four ways to the same images, per expert its colours (3 channels) and the router
 - ``single pass``: all experts at once, each with its own transmittance;
 - ``torch twin``: the single pass by the slow reference, for scale, once, on the smallest scene only.
 
-Every expert has its own tensors: the single pass lays them end to end within the time that counts, and gradients are
-those of the experts' own. Forward, and forward with the gradients of everything.
+All begin with tensors of each expert and end with one of all, as the router's softmax over experts takes it: the single
+pass lays the experts' Gaussians end to end within the time that counts, the others lay their images one upon the other.
+Gradients are those of the experts' own tensors. Forward, and forward with the gradients of everything.
 
 Two ways to the picture that is shown, forward only:
 
@@ -129,19 +130,17 @@ def job(way: str, direction: str, at: ExpertScene) -> Callable[[], object]:
 
     def train() -> None:
         drawn = draw(learning)
-        torch.autograd.grad([*drawn.images, *drawn.alphas], leaves, upstream)
+        torch.autograd.grad([*drawn.images, drawn.alphas], leaves, upstream)
 
     return train
 
 
 def upstream_of(way: str, at: ExpertScene) -> list[Tensor]:
     """Random gradients of the images and then of the opacities that a way gives."""
-    experts = len(at.experts)
-    channels = {"2K passes": [COLOURS, WEIGHTS] * experts, "K passes": [COLOURS + WEIGHTS] * experts}
-    together = 1 if way in channels else experts
-    size, device = (together, at.height, at.width), at.viewmat.device
-    images = [torch.randn(*size, count, device=device) for count in channels.get(way, [COLOURS + WEIGHTS])]
-    return [*images, *(torch.randn(size, device=device) for _ in range(experts // together))]
+    size, device = (len(at.experts), at.height, at.width), at.viewmat.device
+    channels = [COLOURS, WEIGHTS] if way == "2K passes" else [COLOURS + WEIGHTS]
+    images = [torch.randn(*size, count, device=device) for count in channels]
+    return [*images, torch.randn(size, device=device)]
 
 
 def measured_ways(device: torch.device) -> list[Key]:

@@ -1,7 +1,8 @@
 """Experts of a synthetic scene, each with tensors of its own, and the ways to render them for a mixture.
 
-As in a mixture's step, whatever draws several experts at once has to lay their tensors end to end first, and whatever
-draws them one by one takes them as they are.
+All ways begin with tensors of each expert and end with tensors of all, as the router's softmax over experts takes them:
+whatever draws several experts at once has to lay their Gaussians end to end first, and whatever draws them one by one
+has to lay their images one upon the other afterwards.
 """
 
 from dataclasses import dataclass, replace
@@ -108,28 +109,26 @@ def expert_scene(case: Case, seed: int) -> ExpertScene:
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
-    """What a way made of the experts, as it came."""
+    """What a way made of the experts."""
 
     images: list[Tensor]
-    """``[1,H,W,3]`` colours and weights in turn, ``[1,H,W,6]`` of each expert, or one ``[K,H,W,6]``."""
-    alphas: list[Tensor]
-    """``[1,H,W]`` of each expert, or one ``[K,H,W]``."""
+    """``[K,H,W,6]`` colours and weights, or ``[K,H,W,3]`` each."""
+    alphas: Tensor
+    """``[K,H,W]``"""
 
 
 def two_passes_each(at: ExpertScene) -> Drawn:
     """Colours and weights apart, expert by expert."""
-    images, alphas = [], []
-    for one in at.experts:
-        colours, weights = rasterize(one.splats, one.colours, *at.view), rasterize(one.splats, one.weights, *at.view)
-        images += [colours.images, weights.images]
-        alphas.append(colours.alphas)
-    return Drawn(images, alphas)
+    colours = [rasterize(one.splats, one.colours, *at.view) for one in at.experts]
+    weights = [rasterize(one.splats, one.weights, *at.view) for one in at.experts]
+    images = [torch.cat([result.images for result in results]) for results in (colours, weights)]
+    return Drawn(images, torch.cat([result.alphas for result in colours]))
 
 
 def one_pass_each(at: ExpertScene) -> Drawn:
     """Six channels at once, expert by expert."""
     results = [rasterize(one.splats, torch.cat([one.colours, one.weights], dim=1), *at.view) for one in at.experts]
-    return Drawn([result.images for result in results], [result.alphas for result in results])
+    return Drawn([torch.cat([result.images for result in results])], torch.cat([result.alphas for result in results]))
 
 
 def single_pass(at: ExpertScene, backend: str = "auto") -> Drawn:
@@ -137,7 +136,7 @@ def single_pass(at: ExpertScene, backend: str = "auto") -> Drawn:
     splats, expert_ids, colours, weights = end_to_end(at)
     channels, experts = torch.cat([colours, weights], dim=1), len(at.experts)
     result = rasterize(splats, channels, *at.view, expert_ids=expert_ids, num_experts=experts, backend=backend)
-    return Drawn([result.images], [result.alphas])
+    return Drawn([result.images], result.alphas)
 
 
 def end_to_end(at: ExpertScene) -> tuple[Splats, Tensor, Tensor, Tensor]:

@@ -21,7 +21,8 @@ def passes_section(report: dict[str, Any]) -> str:
         "",
         "Per expert colours (3 channels) and router weights (3 channels): apart and expert by expert (*2K passes*),",
         "together and expert by expert (*K passes*), all experts at once, each with its own transmittance (*single",
-        "pass*). Every expert has its own tensors; laying them end to end is part of the single pass.",
+        "pass*). All begin with tensors of each expert and end with one of all, which the router's softmax takes: the",
+        "single pass lays Gaussians end to end, the others lay images one upon the other.",
         "",
     ]
     for axis, label in AXES.items():

@@ -22,21 +22,18 @@ def passes(project_root: Path) -> ModuleType:
         return importlib.import_module("expert_passes")
 
 
-def side_by_side(way: str, drawn: Any) -> tuple[Tensor, Tensor]:
-    """Images ``[K,H,W,6]`` and opacities ``[K,H,W]`` of what a way gave in pieces."""
-    images = drawn.images
-    if way == "2K passes":
-        images = [torch.cat(pair, dim=-1) for pair in zip(images[::2], images[1::2], strict=True)]
-    return torch.cat(images), torch.cat(drawn.alphas)
+def side_by_side(drawn: Any) -> tuple[Tensor, Tensor]:
+    """Images ``[K,H,W,6]`` and opacities ``[K,H,W]``."""
+    return torch.cat(drawn.images, dim=-1), drawn.alphas
 
 
 @pytest.mark.parametrize("experts", [1, 3])
 def test_all_ways_render_the_same_pictures(passes: ModuleType, experts: int) -> None:
     at = passes.expert_scene(passes.Case("experts", 200, 40, 30, experts), seed=3)
-    expected, alphas = side_by_side(passes.TWIN, passes.single_pass(at, backend="torch"))
+    expected, alphas = side_by_side(passes.single_pass(at, backend="torch"))
     assert expected.shape == (experts, 30, 40, 6) and alphas.mean() > 0.1
-    for way, draw in passes.WAYS.items():
-        images, own = side_by_side(way, draw(at))
+    for draw in passes.WAYS.values():
+        images, own = side_by_side(draw(at))
         torch.testing.assert_close(images, expected, rtol=0, atol=4e-5)
         torch.testing.assert_close(own, alphas, rtol=0, atol=2e-5)
 
@@ -48,7 +45,7 @@ def test_all_ways_give_every_expert_the_same_gradients(passes: ModuleType, exper
     for way, draw in passes.WAYS.items():
         at = passes.expert_scene(passes.Case("experts", 150, 40, 30, experts), seed=4).learning()
         assert all(leaf.is_leaf and leaf.requires_grad for leaf in at.leaves()) and len(at.leaves()) == 6 * experts
-        images, alphas = side_by_side(way, draw(at))
+        images, alphas = side_by_side(draw(at))
         gradients[way] = torch.autograd.grad([(images**2).sum(), alphas.sum()], at.leaves())
     for way in ("2K passes", "K passes"):
         for one, other in zip(gradients[way], gradients["single pass"], strict=True):
@@ -78,7 +75,7 @@ def test_fused_inference_draws_the_picture_of_the_ordinary_path(passes: ModuleTy
     seen = (expected.accumulation > 0.05)[None]
     depths = [torch.where(seen, frame.depth[None], 0.0) / 10 for frame in (fused, expected)]
     compare_images(*depths, tolerance=2e-5, what="depth")
-    images, _ = side_by_side("single pass", ways.single_pass(at))
+    images, _ = side_by_side(ways.single_pass(at))
     compare_images(expected.pictures, images[..., :3].clamp(0, 1), tolerance=2e-5, what="pictures of the pass")
 
 
