@@ -96,9 +96,11 @@ def concatenate(parts: Sequence[Splats]) -> tuple[Splats, Tensor]:
         features=_concatenate_if_alike([part.features for part in parts]),
         sh=_concatenate_if_alike([part.sh for part in parts]),
     )
-    counts = torch.tensor([len(part) for part in parts], device=joined.means.device)
-    experts = torch.arange(len(parts), dtype=torch.int32, device=joined.means.device)
-    return joined, torch.repeat_interleave(experts, counts)
+    # Not by repeat_interleave, which on CUDA waits to learn how many rows there will be.
+    ids = joined.means.new_empty(len(joined), dtype=torch.int32)
+    for expert, own in enumerate(ids.split([len(part) for part in parts])):
+        own.fill_(expert)
+    return joined, ids
 
 
 def _concatenate_if_alike(tensors: Sequence[Tensor | None]) -> Tensor | None:
