@@ -54,11 +54,17 @@ class ParsedScene:
     background: str | None = None
     """Name of the colour transparent images are composited on; None where none is transparent."""
     image_names: Sequence[str] | None = None
-    """Of each image, where single images are held out rather than whole cameras."""
+    """Of each image, where single images may be held out rather than whole cameras."""
 
     def cameras_of(self, split: str) -> list[int]:
         """Cameras that have images in a split, ascending."""
         return sorted(set(self.camera[self.splits[split]].tolist()))
+
+    @property
+    def holds_out_images(self) -> bool:
+        """Whether some camera has images in several splits."""
+        cameras = [camera for split in self.splits for camera in self.cameras_of(split)]
+        return len(set(cameras)) < len(cameras)
 
     def images_of(self, split: str, camera: int) -> list[int]:
         """A camera's images in a split."""

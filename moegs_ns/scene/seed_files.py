@@ -99,8 +99,8 @@ def _read_rows(path: Path) -> np.ndarray:
 def points_in_view(
     count: int, poses: np.ndarray, pinholes: Sequence[Pinhole], near: float, far: float, seed: int = 0
 ) -> PointCloud:
-    """Grey points at random places that cameras see: a random image, a random pixel of it, and a random depth whose
-    inverse is spread evenly, so that what is near, where parallax is, gets most.
+    """Grey points at random places that cameras see: a random image, a random pixel of it, and a random depth, as many
+    between one distance and its double as between any other two.
 
     Args:
         count: how many.
@@ -113,7 +113,7 @@ def points_in_view(
     image = random.integers(len(poses), size=count)
     numbers = np.array([(one.fx, one.fy, one.cx, one.cy, one.width, one.height) for one in pinholes])[image]
     fx, fy, cx, cy, width, height = numbers.T
-    depth = 1 / random.uniform(1 / far, 1 / near, count)
+    depth = np.exp(random.uniform(np.log(near), np.log(far), count))
     x = (random.uniform(0, width) - cx) / fx
     y = (random.uniform(0, height) - cy) / fy
     local = np.stack([x, -y, -np.ones(count)], axis=1) * depth[:, None]

@@ -20,6 +20,7 @@ from nerfstudio.data.scene_box import SceneBox
 from moegs_ns.scene.frame_cache import CameraFrames
 from moegs_ns.scene.frame_sources import digest_of_rows, fingerprint
 from moegs_ns.scene.geometry import camera_extent
+from moegs_ns.scene.lens import Pinhole
 from moegs_ns.scene.parsed_scene import ParsedScene
 from moegs_ns.scene.splits import SPLITS
 
@@ -106,6 +107,21 @@ def frame_rate(config: DynamicDataParserConfig, default: float = DEFAULT_FPS) ->
     return rate
 
 
+def downscaled(pinhole: Pinhole, factor: int, name: str) -> Pinhole:
+    """The view in 1/factor as many pixels a side, rounded down.
+
+    Raises:
+        ValueError: no pixel is left; the message names the camera or image.
+    """
+    width, height = pinhole.width // factor, pinhole.height // factor
+    if width < 1 or height < 1:
+        raise ValueError(
+            f"expected --downscale to leave at least one pixel of {pinhole.width}x{pinhole.height} in {name}, found "
+            f"{factor}"
+        )
+    return pinhole.resized(width, height)
+
+
 def near_and_far(
     config: DynamicDataParserConfig, bounds: tuple[float, float] | None, source: str
 ) -> tuple[float, float]:
@@ -157,7 +173,7 @@ def _outputs(scene: ParsedScene, split: str, data: Path) -> DataparserOutputs:
     }
     if scene.background is not None:
         metadata["background"] = scene.background
-    if scene.image_names is not None:
+    if scene.image_names is not None and scene.holds_out_images:
         metadata["image_names"] = [scene.image_names[image] for image in images]
     if scene.cloud is not None:
         metadata["points3D_xyz"] = torch.from_numpy(scene.cloud.xyz.copy())
