@@ -121,7 +121,7 @@ class ExpertModel(Model):
         """
         if "camera_names" not in self.metadata:
             raise ValueError(
-                f"{wanted_for}: expected a data parser that names its cameras (n3v-data), found none; set {without}"
+                f"{wanted_for}: expected a data parser that names its cameras (as n3v-data), found none; set {without}"
             )
         return list(self.metadata["camera_names"])
 

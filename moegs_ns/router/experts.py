@@ -31,7 +31,7 @@ class ExpertSpec:
         scene: the metadata the expert reads (``num_frames``, ``camera_extent``, ``near``, ``far``).
         origin: where it comes from, for checks and reports; not needed to build it. ``run``, ``steps_done``,
             ``steps_total``, and of its training data ``scene``, ``num_frames``, ``first_frame``, ``near``, ``far``,
-            ``resolution`` and ``train_cameras``, as far as known.
+            ``resolution``, ``train_cameras`` and ``train_images``, as far as known.
     """
 
     name: str
@@ -111,7 +111,7 @@ def read_spec(run: Path) -> ExpertSpec:
         **{key: progress[key] for key in ("steps_done", "steps_total") if key in progress},
         **{
             key: scene[key]
-            for key in ("scene", "num_frames", "first_frame", "near", "far", "resolution")
+            for key in ("scene", "num_frames", "first_frame", "near", "far", "resolution", "train_images")
             if key in scene
         },
         "train_cameras": scene.get("cameras", {}).get("train", []),
