@@ -3,6 +3,7 @@ cannot have is refused before anything is written."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from moegs_ns.cli.main import run
 from moegs_ns.reporting.metrics import psnr
 from moegs_ns.runs.record import read_run_record
 from moegs_ns.scene.dataparsers.layouts import LAYOUTS
@@ -116,10 +118,10 @@ def test_stg_learns_on_every_layout(layout: str, scenes: dict[str, Path], tmp_pa
     results = {name: evaluate(train_config(config(name, steps))) for name, steps in (("begun", 2), ("done", 250))}
     begun, done = (results[name]["results"]["psnr"] for name in ("begun", "done"))
     assert done > begun + 3, (begun, done)
-    run = tmp_path / "scene" / "moegs-stg" / "done"
-    record = read_run_record(run)
+    folder = tmp_path / "scene" / "moegs-stg" / "done"
+    record = read_run_record(folder)
     assert (record["scene"]["layout"], record["scene"]["num_frames"]) == (layout, FRAMES)
-    loaded = load_run(run, device="cpu")
+    loaded = load_run(folder, device="cpu")
     rows = results["done"]["results"]["per_image"]
     assert [(view.camera_name, view.frame) for view in loaded.views()] == [
         (row["camera"], row["frame"]) for row in rows
@@ -209,6 +211,37 @@ def test_experts_of_other_validation_frames_are_told(
         manager = config.pipeline.datamanager.setup(test_mode="test", device="cpu")
         warnings = check_same_scene([spec], facts_of_training_data(type("Pipeline", (), {"datamanager": manager})))
         assert len(warnings) == len(said) and all(text in one for text, one in zip(said, warnings, strict=True))
+
+
+@pytest.mark.slow
+def test_what_the_moegs_command_shows_of_such_a_capture(
+    expert_runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Test cameras have every second frame; every instant has two views, of which one is held out."""
+    import av
+
+    stg = expert_runs["moegs-stg"]
+    assert run(["report", "motion", str(stg), "--output", str(tmp_path)]) == 0
+    assert (tmp_path / "trajectories-right.png").is_file()  # of frame 6, in the middle, which right shows
+    assert run(["render", str(stg), "--output", str(tmp_path)]) == 0
+    for camera in ("left", "right"):
+        with av.open(str(tmp_path / f"comparison-{camera}.mp4")) as video:
+            assert sum(1 for _ in video.decode(video=0)) % (FRAMES // 2) == 0
+    capsys.readouterr()
+    assert run(["report", "geometry", str(stg), "--frames", "3", "--pixel-stride", "8"]) == 0
+    protocol = json.loads((stg / "geometry.json").read_text("utf8"))["protocol"]
+    assert protocol["cameras"] == ["left", "right"] and protocol["frames"] == [0, 6, 11]
+
+
+@pytest.mark.slow
+def test_depth_of_a_single_camera_has_nothing_to_agree_with(
+    scenes: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = start("moegs-stg", scenes["hypernerf"], tmp_path, 3)
+    config.pipeline.datamanager.dataparser.exclude_cams = ("right",)
+    config.pipeline.datamanager.dataparser.test_cams = ("left1_000004",)
+    assert run(["report", "geometry", str(train_config(config))]) != 0
+    assert "instants that several cameras see, found none of 6" in " ".join(capsys.readouterr().err.split())
 
 
 # -- what a capture by one camera cannot have --------------------------------------------------------------------------
