@@ -7,8 +7,6 @@ import contextlib
 import importlib
 import io
 import re
-import subprocess
-import sys
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
@@ -322,14 +320,3 @@ def test_layouts_are_found_by_the_name_runs_give_them() -> None:
     for name in ("colmap", None):
         with pytest.raises(ValueError, match=f"layouts n3v, .* found {name!r}; ns-eval"):
             find_layout(name)
-
-
-def test_data_parsers_load_neither_decoder_nor_data_managers() -> None:
-    """They are imported at the start of every ns-* command, while nerfstudio's data managers are half imported."""
-    code = (
-        "import sys, moegs_ns.dataparser_configs\n"
-        "heavy = {'av', 'moegs_ns.scene.datamanager', 'nerfstudio.data.datamanagers'} & set(sys.modules)\n"
-        "assert not heavy, heavy\n"
-    )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr[-2000:]
