@@ -14,6 +14,8 @@ import pytest
 import torch
 
 from moegs_ns.cli.main import run
+from moegs_ns.experts.recipes import load_recipe
+from moegs_ns.experts.registry import EXPERTS
 from moegs_ns.reporting.metrics import psnr
 from moegs_ns.runs.record import read_run_record
 from moegs_ns.scene.dataparsers.layouts import LAYOUTS
@@ -280,6 +282,31 @@ def test_what_one_moving_camera_cannot_have_is_refused_before_anything_is_writte
         start_training(config)
     assert "+one-camera" in str(refused.value)
     assert not (tmp_path / "outputs").exists()
+
+
+@pytest.mark.parametrize("expert", EXPERTS)
+@pytest.mark.parametrize("preset", ["quick", "demo"])
+def test_the_preset_for_one_camera_takes_out_what_it_cannot_have(
+    preset: str, expert: str, scenes: dict[str, Path]
+) -> None:
+    """The quick presets are for rigs; with +one-camera behind them they can begin on a capture by one camera."""
+    from moegs_ns.method_configs import expert_method
+    from moegs_ns.router.same_scene import scene_facts
+
+    def look(name: str) -> None:
+        """What the trainer looks at before it begins."""
+        config = expert_method(expert, load_recipe(expert, name)).config.pipeline
+        config.datamanager.data = scenes["hypernerf"]
+        config.datamanager.dataparser = LAYOUTS["hypernerf"].config(
+            downscale=1, exclude_cams=("right",), test_cams=("left1_000001",)
+        )
+        outputs = config.datamanager.read_scene()
+        config.datamanager.check_scene(outputs)
+        config.model.prepare_start(scene_facts(outputs.metadata, outputs.cameras))
+
+    with pytest.raises(ValueError, match=r"\+one-camera"):
+        look(preset)
+    look(f"{preset}+one-camera")
 
 
 def test_fixed_cameras_of_any_layout_carve_seeds(scenes: dict[str, Path]) -> None:
