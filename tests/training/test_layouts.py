@@ -24,7 +24,7 @@ from moegs_ns.training.fusion import plan_fusion
 from moegs_ns.training.load_run import dataparser_of, layout_of, load_run
 from tests.scene.layouts.clip import Clip, Distortion, Shot, joined, mixed_clip, moving_capture
 from tests.scene.layouts.writers import write_blender, write_hypernerf, write_n3v, write_technicolor, write_transforms
-from tests.training.inprocess import evaluate, start_training, train_config
+from tests.training.inprocess import evaluate, render_dataset, start_training, train_config
 from tests.training.layout_runs import training
 
 FRAMES = 12
@@ -229,6 +229,8 @@ def test_what_the_moegs_command_shows_of_such_a_capture(
     for camera in ("left", "right"):
         with av.open(str(tmp_path / f"comparison-{camera}.mp4")) as video:
             assert sum(1 for _ in video.decode(video=0)) % (FRAMES // 2) == 0
+    written = render_dataset(stg, tmp_path / "dataset", outputs=("rgb", "gt-rgb"))
+    assert len(written) == 2 * FRAMES and "left1_000001.jpg" in {path.name for path in written}
     capsys.readouterr()
     assert run(["report", "geometry", str(stg), "--frames", "3", "--pixel-stride", "8"]) == 0
     protocol = json.loads((stg / "geometry.json").read_text("utf8"))["protocol"]
