@@ -297,7 +297,12 @@ BAD: dict[str, tuple[Callable[[Path], object], dict[str, Any], type[Exception], 
         "right-handed orientations in .* in left1_000002.json .1 of 12",
     ),
     "a mirrored camera": (camera(orientation=[[1, 0, 0], [0, 1, 0], [0, 0, -1]]), {}, ValueError, "determinant -1"),
-    "a lens that folds": (camera(radial_distortion=[-9.0, 0, 0]), {}, ValueError, "can be undone all over the image"),
+    "a lens that folds": (
+        camera(radial_distortion=[-9.0, 0, 0]),
+        {},
+        ValueError,
+        "left1_000002.png: expected a distortion that can be undone all over the image",
+    ),
     "no image": (
         lambda scene: (scene / "rgb" / "1x" / "left1_000002.png").unlink(),
         {},

@@ -181,6 +181,17 @@ def test_frames_are_counted_by_the_commonest_step(tmp_path: Path, scene: Path) -
     assert parse("transforms", scene, "test", test_cams=("cam00",)).metadata["num_frames"] == 1
 
 
+def test_times_of_few_digits_are_those_of_their_frames(scene: Path) -> None:
+    """Cameras share instants exactly; what lies between frames stays there."""
+    every_frame(
+        scene, time=lambda frame: frame["time"] + (0.003 if "cam02" in frame["file_path"] and frame["time"] < 1 else 0)
+    )
+    times = parse("transforms", scene).cameras.times[:, 0]
+    assert times.tolist() == [0, 0.25, 0.5, 0.75, 1] * 2
+    edit(scene / "transforms.json", lambda values: values["frames"][6].update(time=0.26))
+    assert parse("transforms", scene, num_frames=5).cameras.times[1, 0].item() == pytest.approx(0.26)
+
+
 def test_times_in_other_units_need_a_range(scene: Path) -> None:
     every_frame(scene, time=lambda frame: 10 + 12 * frame["time"])
     with pytest.raises(ValueError, match=r"times from 0 .* to 1 .*found 10 to 22; pass --time-range 10 22"):

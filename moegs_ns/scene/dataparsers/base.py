@@ -20,7 +20,7 @@ from nerfstudio.data.scene_box import SceneBox
 from moegs_ns.scene.frame_cache import CameraFrames
 from moegs_ns.scene.frame_sources import digest_of_rows, fingerprint
 from moegs_ns.scene.geometry import camera_extent
-from moegs_ns.scene.lens import Pinhole
+from moegs_ns.scene.lens import Lens, Pinhole
 from moegs_ns.scene.parsed_scene import ParsedScene
 from moegs_ns.scene.splits import SPLITS
 
@@ -107,19 +107,22 @@ def frame_rate(config: DynamicDataParserConfig, default: float = DEFAULT_FPS) ->
     return rate
 
 
-def downscaled(pinhole: Pinhole, factor: int, name: str) -> Pinhole:
-    """The view in 1/factor as many pixels a side, rounded down.
+def view_through(lens: Lens, size: tuple[int, int], factor: int, name: str) -> Pinhole:
+    """The pinhole picture that photographs of ``size`` (width, height) contain, with 1/factor as many pixels a side,
+    rounded down.
 
     Raises:
-        ValueError: no pixel is left; the message names the camera or image.
+        ValueError: the lens leaves no such picture, or no pixel is left; the message names the camera or image.
     """
-    width, height = pinhole.width // factor, pinhole.height // factor
+    width, height = size[0] // factor, size[1] // factor
     if width < 1 or height < 1:
         raise ValueError(
-            f"expected --downscale to leave at least one pixel of {pinhole.width}x{pinhole.height} in {name}, found "
-            f"{factor}"
+            f"expected --downscale to leave at least one pixel of {size[0]}x{size[1]} in {name}, found {factor}"
         )
-    return pinhole.resized(width, height)
+    try:
+        return lens.pinhole(*size).resized(width, height)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
 
 
 def near_and_far(

@@ -14,9 +14,9 @@ import numpy as np
 from moegs_ns.scene.dataparsers.base import (
     DynamicDataParser,
     DynamicDataParserConfig,
-    downscaled,
     frame_rate,
     near_and_far,
+    view_through,
 )
 from moegs_ns.scene.depth_range import depth_range
 from moegs_ns.scene.frame_sources import image_size
@@ -127,7 +127,7 @@ class HyperNeRFDataParser(DynamicDataParser):
         cloud = _cloud(config, clip, first, num_frames)
         if near_far is None and cloud is not None:
             near_far = depth_range(cloud.xyz, *views)
-        near_far = near_and_far(config, near_far, f"in {config.data / 'scene.json'}, divided by its scale,")
+        near_far = near_and_far(config, near_far, f"as near / scale and far / scale in {config.data / 'scene.json'}")
         if cloud is None and config.random_points:
             cloud = points_in_view(config.random_points, *views, *near_far)
         frame = np.array([shot.moment.frame for shot in shots]) - first
@@ -248,7 +248,7 @@ def _views(config: HyperNeRFDataParserConfig, shots: Sequence[_Shot]) -> tuple[l
             )
         lens = shot.camera.lens.resized(width / full_width, height / full_height)
         lenses.append(lens)
-        pinholes.append(downscaled(lens.pinhole(width, height), config.downscale // level, shot.file.name))
+        pinholes.append(view_through(lens, (width, height), config.downscale // level, shot.file.name))
     return lenses, pinholes
 
 

@@ -13,9 +13,9 @@ import numpy as np
 from moegs_ns.scene.dataparsers.base import (
     DynamicDataParser,
     DynamicDataParserConfig,
-    downscaled,
     frame_rate,
     near_and_far,
+    view_through,
 )
 from moegs_ns.scene.depth_range import depth_range
 from moegs_ns.scene.frame_sources import image_size
@@ -94,8 +94,7 @@ class TechnicolorDataParser(DynamicDataParser):
         sizes = {index: image_size(images.files[index, first]) for index in used}
         _check_principal_points(cameras, sizes, names)
         pinholes = {
-            index: downscaled(cameras.lenses[index].pinhole(*sizes[index]), config.downscale, names[index])
-            for index in used
+            index: view_through(cameras.lenses[index], sizes[index], config.downscale, names[index]) for index in used
         }
         train = splits["train"]
         views = cameras.camera_to_worlds[train], [pinholes[index] for index in train]

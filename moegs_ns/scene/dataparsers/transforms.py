@@ -14,9 +14,9 @@ from moegs_ns.scene.dataparsers.base import (
     DEFAULT_FPS,
     DynamicDataParser,
     DynamicDataParserConfig,
-    downscaled,
     frame_rate,
     near_and_far,
+    view_through,
 )
 from moegs_ns.scene.depth_range import depth_range
 from moegs_ns.scene.geometry import check_rotations
@@ -33,6 +33,9 @@ _ONLY_CAMERA = "camera"
 _HELD_OUT = slice(4, None, 8)
 # Times closer than this, as a share of the clip, are one instant: files state them with few digits.
 _TIME_TOLERANCE = 1e-6
+_LEAST_STEP = 0.1
+# Share of the way to the next frame up to which a time is that of its frame.
+_FRAME_TOLERANCE = 0.02
 
 
 @dataclass
@@ -86,6 +89,9 @@ class TransformsDataParser(DynamicDataParser):
         times = _times(config, images)
         num_frames = _num_frames(config, images, times)
         frame = np.round(times * (num_frames - 1)).astype(np.int64)
+        # Times are stated with few digits: cameras that saw one frame must agree in it exactly.
+        last = max(1, num_frames - 1)
+        times = np.where(np.abs(times * last - frame) < _FRAME_TOLERANCE, frame / last, times)
         camera_names = sorted(set(names.values()))
         labels = ImageLabels(
             names=[image.name for image in images],
@@ -97,7 +103,7 @@ class TransformsDataParser(DynamicDataParser):
         splits = split_images(
             labels, _roles(config, images, labels), config.test_cams, config.val_cams, config.exclude_cams
         )
-        pinholes = [downscaled(image.lens.pinhole(*image.size), config.downscale, image.file.name) for image in images]
+        pinholes = [view_through(image.lens, image.size, config.downscale, image.file.name) for image in images]
         poses = np.array([image.camera_to_world for image in images])
         check_rotations(
             poses[:, :, :3],
@@ -182,7 +188,8 @@ def _num_frames(config: TransformsDataParserConfig, images: Sequence[TransformsI
         return config.num_frames
     training = np.array([image.role in (None, "train") for image in images])
     steps = np.diff(np.unique(times[training] if training.any() else times))
-    steps = steps[steps > _TIME_TOLERANCE]
+    # Far smaller steps than the mean one are between cameras that saw one frame and state its time with few digits.
+    steps = steps[steps > max(_TIME_TOLERANCE, _LEAST_STEP * steps.mean())] if len(steps) else steps
     return 1 if not len(steps) else round(1 / float(np.median(steps))) + 1
 
 
