@@ -5,9 +5,15 @@ Imports `moegs_ns.scene.dataparsers` only: see there for why.
 
 from nerfstudio.plugins.registry_dataparser import DataParserSpecification
 
-from moegs_ns.scene.dataparsers.n3v import N3VDataParserConfig
+from moegs_ns.scene.dataparsers.layouts import LAYOUTS
 
-n3v = DataParserSpecification(
-    config=N3VDataParserConfig(),
-    description="Synchronised videos with poses_bounds.npy, the layout of the Neural 3D Video scenes.",
-)
+
+def _specification(layout: str) -> DataParserSpecification:
+    return DataParserSpecification(config=LAYOUTS[layout].config(), description=LAYOUTS[layout].description)
+
+
+n3v = _specification("n3v")
+technicolor = _specification("technicolor")
+hypernerf = _specification("hypernerf")
+dynamic_transforms = _specification("transforms")
+dynamic_blender = _specification("blender")

@@ -138,12 +138,12 @@ def _measure(run: "LoadedRun", rules: "ConsistencyRules", frames: int, console: 
                 continue
             for place, view in zip(places, views, strict=True):
                 errors[name].update(view, points, _object_masks(masks, place.name, frame, view))
-    places = next(iter(instants.values()))
+    places = [place for places in instants.values() for place in places]
     sizes = [[int(place.camera.width.item()), int(place.camera.height.item())] for place in places]
     return {
         "protocol": {
             "scene": run.record["scene"].get("scene", "unknown scene"),
-            "cameras": [place.name for place in places],
+            "cameras": sorted({place.name for place in places}),
             "frames": list(instants),
             "resolution": [list(size) for size in dict.fromkeys(map(tuple, sizes))],
             "rules": dataclasses.asdict(rules),
@@ -170,21 +170,32 @@ def _models_of(run: "LoadedRun") -> dict[str, "Model"]:
 
 
 def _instants(run: "LoadedRun", count: int) -> Iterator[tuple[int, list[_Place]]]:
-    """Frame number (as in the videos) and all training and test cameras then, of instants spread over the clip."""
+    """Frame number (as in the videos) and all training and test cameras then, of instants spread over the clip. Only
+    instants that several cameras see have anything to compare.
+
+    Raises:
+        ValueError: there are none, as in a capture by one camera.
+    """
     import numpy as np
 
     datasets = [run.other_split("train"), run.dataset]
-    length = int(run.dataset.metadata["num_frames"])
+    found: dict[int, list[tuple[str, int, int]]] = {}  # by frame: camera, and where its image is
+    for number, dataset in enumerate(datasets):
+        frames, cameras = (dataset.cameras.metadata[key][:, 0].tolist() for key in ("frame_index", "camera_index"))
+        for index, (frame, camera) in enumerate(zip(frames, cameras, strict=True)):
+            found.setdefault(frame, []).append((dataset.metadata["camera_names"][camera], number, index))
+    shared = sorted(frame for frame, images in found.items() if len(images) > 1)
+    if not shared:
+        raise ValueError(
+            f"expected instants that several cameras see, found none of {len(found)}: a capture by one camera shows "
+            "every instant once, and there is no second depth to compare with"
+        )
+    count = min(count, len(shared)) or len(shared)
     first = int(run.dataset.metadata["first_frame"])
-    count = min(count, length) or length
-    for frame in np.unique(np.linspace(0, length - 1, count).round().astype(int)).tolist():
-        places = []
-        for dataset in datasets:
-            cameras, names = dataset.cameras, dataset.metadata["camera_names"]
-            for index in (cameras.metadata["frame_index"][:, 0] == frame).nonzero()[:, 0].tolist():
-                name = names[int(cameras.metadata["camera_index"][index, 0])]
-                places.append(_Place(name, cameras[index : index + 1]))
-        yield first + frame, sorted(places, key=lambda place: place.name)
+    for position in np.unique(np.linspace(0, len(shared) - 1, count).round().astype(int)).tolist():
+        images = sorted(found[shared[position]], key=lambda image: image[0])
+        places = [_Place(name, datasets[number].cameras[index : index + 1]) for name, number, index in images]
+        yield first + shared[position], places
 
 
 def _depth_view(model: "Model", camera: "Cameras") -> "DepthView":

@@ -112,10 +112,10 @@ def _motion_of(expert: "ExpertModel", run: "LoadedRun") -> "Motion":
 
 
 def _middle_view(run: "LoadedRun") -> "View":
-    """The frame in the middle of the clip, of the first test camera."""
-    middle = int(run.dataset.metadata["num_frames"]) // 2
-    first = int(run.dataset.metadata["first_frame"])
-    return next(view for view in run.views() if view.frame == first + middle)
+    """The frame in the middle of the clip, of the first test camera; the nearest there is, if some are missing."""
+    middle = int(run.dataset.metadata["first_frame"]) + int(run.dataset.metadata["num_frames"]) // 2
+    distances = [abs(frame - middle) for _, frame in run.images]
+    return next(run.views([distances.index(min(distances))]))
 
 
 def _project(points: "np.ndarray", view: "View") -> tuple["np.ndarray", "np.ndarray"]:

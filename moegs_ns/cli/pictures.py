@@ -53,7 +53,7 @@ def write_pictures(run: Path, folder: Path, console: Console) -> list[Path]:
 def _pictures_of_camera(
     run: LoadedRun, camera: str, views: Iterator[View], folder: Path, names: Sequence[str]
 ) -> list[Path]:
-    frames_in_all = int(run.dataset.metadata["num_frames"])
+    frames_in_all = sum(name == camera for name, _ in run.images)
     chosen = evenly_spaced(frames_in_all, _FRAMES_OF_GATES)
     gated: list[GatedFrame] = []
     labels = _labels(run.folder, names)

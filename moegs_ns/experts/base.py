@@ -129,7 +129,7 @@ class ExpertModel(Supervised, Model):
         """
         if "camera_names" not in self.metadata:
             raise ValueError(
-                f"{wanted_for}: expected a data parser that names its cameras (n3v-data), found none; set {without}"
+                f"{wanted_for}: expected a data parser that names its cameras (as n3v-data), found none; set {without}"
             )
         return list(self.metadata["camera_names"])
 

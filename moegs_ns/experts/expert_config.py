@@ -1,9 +1,11 @@
 """Options every expert has."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from nerfstudio.models.base_model import ModelConfig
+from nerfstudio.utils.rich_utils import CONSOLE
 
 
 def _expert_model() -> type:
@@ -48,3 +50,42 @@ class ExpertModelConfig(ModelConfig):
     densify_views: Literal["last", "all", "sum"] = "last"
     """How the cameras of a step enter the densification statistics: the last one only (as STG's authors do), all as
     views of their own, or added up into one (as 4DGaussians' authors do)."""
+
+    def prepare_start(self, data: Mapping[str, Any]) -> None:
+        """The trainer calls this before it writes anything of a new run: refuse what these data cannot give.
+
+        Args:
+            data: what the training data say of themselves (``train_cameras``, ``background``), empty when unknown.
+
+        Raises:
+            ValueError: options that need more cameras than there are.
+        """
+        if self.camera_gains:  # their mean is 1: a single camera would have none
+            require_cameras(data, 2, "gains per camera", "--pipeline.model.camera-gains False")
+        behind = data.get("background")
+        if behind is not None and behind != self.background:
+            CONSOLE.print(
+                f"[bold yellow]The images were composited on {behind}, and this expert renders on {self.background}: "
+                f"Gaussians will have to be the difference. Pass --pipeline.model.background {behind}",
+                soft_wrap=True,
+            )
+
+
+def require_cameras(data: Mapping[str, Any], count: int, wanted_for: str, without: str) -> None:
+    """Refuse data with fewer training cameras than an option needs; data that do not name any are not judged.
+
+    Args:
+        data: as for `ExpertModelConfig.prepare_start`.
+        count: how many it needs.
+        wanted_for: what the cameras are for.
+        without: the option that does without.
+
+    Raises:
+        ValueError: there are fewer.
+    """
+    names = data.get("train_cameras")
+    if names is not None and len(names) < count:
+        raise ValueError(
+            f"{wanted_for}: expected at least {count} training cameras, found {len(names)} ({', '.join(names)}); set "
+            f"{without} (moegs train: add +one-camera to --preset), as a capture by one camera has to"
+        )

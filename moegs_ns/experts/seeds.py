@@ -48,7 +48,7 @@ def seed_cloud(seed_points: tuple[Tensor, Tensor] | None, metadata: dict[str, An
     if seed_points is None or len(seed_points[0]) == 0:
         raise ValueError(
             "the scene has no seed points, and Gaussians must start somewhere: put a point cloud (points3D.ply) into "
-            "the data folder or name one with --point-cloud"
+            "the data folder, name one with --point-cloud, or start from random places with --random-points"
         )
     xyz, rgb = seed_points
     unknown = torch.full((len(xyz),), torch.nan)

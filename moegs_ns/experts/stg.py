@@ -12,7 +12,7 @@ centre is moved by opacity alone, and densified Gaussians get a fresh random cen
 time.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -26,6 +26,7 @@ from torch.nn import Parameter
 from moegs_ns.experts.base import ExpertModel
 from moegs_ns.experts.clips import ClippedModel
 from moegs_ns.experts.densification import DensifyingModelConfig, grow, prune
+from moegs_ns.experts.expert_config import require_cameras
 from moegs_ns.experts.fields.polynomial import linear_rotation, polynomial_displacement
 from moegs_ns.experts.fields.temporal_rbf import temporal_rbf
 from moegs_ns.experts.guided_sampling import GuidedSampling
@@ -107,6 +108,16 @@ class STGModelConfig(DensifyingModelConfig):
     """Fewest steps between two cameras guided sampling takes."""
     guided_depths: tuple[float, ...] = (0.7, 7.5)
     """Depths at which guided sampling puts Gaussians on a ray, as shares of the farthest seed points' depth."""
+
+    def prepare_start(self, data: Mapping[str, Any]) -> None:
+        """As for every expert; guided sampling needs as many cameras as it takes.
+
+        Raises:
+            ValueError: there are fewer.
+        """
+        super().prepare_start(data)
+        if self.guided_start:
+            require_cameras(data, self.guided_cameras, "guided sampling", "--pipeline.model.guided-start 0")
 
     def setup(self, **kwargs: Any) -> ExpertModel:
         """The model, or one of several clips."""

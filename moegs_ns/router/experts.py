@@ -34,8 +34,8 @@ class ExpertSpec:
         scene: the metadata the expert reads (``num_frames``, ``camera_extent``, ``near``, ``far``).
         origin: where it comes from, for checks and reports; not needed to build it. ``run``, ``steps_done``,
             ``steps_total``, ``learning_rates`` and ``datamanager`` (how it was trained), and of its training data
-            ``scene``, ``num_frames``, ``first_frame``, ``near``, ``far``, ``resolution`` and ``train_cameras``, as far
-            as known.
+            ``scene``, ``num_frames``, ``first_frame``, ``near``, ``far``, ``resolution``, ``train_cameras`` and
+            ``train_images``, as far as known.
     """
 
     name: str
@@ -115,7 +115,7 @@ def read_spec(run: Path) -> ExpertSpec:
         **{key: progress[key] for key in ("steps_done", "steps_total") if key in progress},
         **{
             key: scene[key]
-            for key in ("scene", "num_frames", "first_frame", "near", "far", "resolution")
+            for key in ("scene", "num_frames", "first_frame", "near", "far", "resolution", "train_images")
             if key in scene
         },
         "train_cameras": scene.get("cameras", {}).get("train", []),

@@ -11,6 +11,8 @@ _BOUNDS = ("near", "far")
 _WORLD = ("scene", *_BOUNDS)
 # Depends on the choice of cameras: experts of other cameras are still of this scene.
 _FILES = ("files_digest",)
+# Depends on options: what transparent images were composited on.
+_LOOK = ("background",)
 
 
 def facts_of_training_data(pipeline: Any) -> dict[str, Any]:
@@ -26,9 +28,11 @@ def scene_facts(metadata: Mapping[str, Any], cameras: Any) -> dict[str, Any]:
         metadata: of the data parser's training split.
         cameras: its nerfstudio cameras, one per image; None or empty when unknown.
     """
-    facts = {key: metadata[key] for key in (*_CLOCK, *_WORLD, *_FILES) if key in metadata}
+    facts = {key: metadata[key] for key in (*_CLOCK, *_WORLD, *_FILES, *_LOOK) if key in metadata}
     if "camera_names" in metadata:
         facts["train_cameras"] = [str(name) for name in metadata["camera_names"]]
+    if "image_names" in metadata:
+        facts["train_images"] = [str(name) for name in metadata["image_names"]]
     if cameras is not None and len(cameras):
         facts["resolution"] = [int(cameras.width.flatten()[0]), int(cameras.height.flatten()[0])]
     return facts
@@ -94,5 +98,11 @@ def _oddities(origin: Mapping[str, Any], data: Mapping[str, Any]) -> list[str]:
         found.append(
             f"was trained on {', '.join(leaked)}, which this router does not train on: scores on "
             f"{'it' if len(leaked) == 1 else 'them'} are not those of a held-out camera"
+        )
+    images = sorted(set(origin.get("train_images", [])) - set(data.get("train_images", [])))
+    if images and data.get("train_images"):
+        found.append(
+            f"was trained on {len(images)} images that this router does not train on, such as {images[0]}: scores on "
+            "them are not those of held-out images"
         )
     return found

@@ -152,7 +152,7 @@ def describe_scene(datamanager: Any) -> dict[str, Any]:
     train = getattr(datamanager, "train_dataset", None)
     evaluation = getattr(datamanager, "eval_dataset", None)
     metadata = _metadata(train)
-    keys = ("scene", "layout", "num_frames", "first_frame", "fps", "near", "far", "files_digest")
+    keys = ("scene", "layout", "num_frames", "first_frame", "fps", "near", "far", "files_digest", "background")
     scene: dict[str, Any] = {"data": plain(getattr(datamanager.config, "data", None))}
     scene.update({key: plain(metadata[key]) for key in keys if key in metadata})
     split = getattr(datamanager, "test_split", "val")
@@ -162,6 +162,8 @@ def describe_scene(datamanager: Any) -> dict[str, Any]:
         if names is not None:
             scene["cameras"][other] = names
     scene["images"] = {"train": _length(train), split: _length(evaluation)}
+    if "image_names" in metadata:  # names of cameras do not tell which images were held out
+        scene["train_images"] = [str(name) for name in metadata["image_names"]]
     cameras = getattr(train, "cameras", None)
     if cameras is not None and _length(train):
         scene["resolution"] = [int(cameras.width.flatten()[0]), int(cameras.height.flatten()[0])]

@@ -26,7 +26,7 @@ from tyro.conf import Suppress
 from moegs_ns.scene.dataparsers.n3v import N3VDataParserConfig
 from moegs_ns.scene.dataset import FrameDataset
 from moegs_ns.scene.error_sampler import ErrorSampler
-from moegs_ns.scene.motion_seeds import carve_motion_seeds, fixed_cameras
+from moegs_ns.scene.motion_seeds import carve_motion_seeds, check_carvable, fixed_cameras
 from moegs_ns.scene.one_camera import one_camera
 from moegs_ns.scene.sampler import GroupSampler
 
@@ -91,6 +91,45 @@ class DynamicDataManagerConfig(FullImageDatamanagerConfig):
         if name == "data" and value is not None:
             value = Path(value).expanduser().absolute()
         super().__setattr__(name, value)
+
+    def check_scene(self, outputs: DataparserOutputs) -> None:
+        """Refuse options that these training images cannot serve, before anything is built or decoded.
+
+        Raises:
+            ValueError: too few images of an instant for a step, or seeds from motion without fixed cameras.
+        """
+        if outputs.cameras.times is not None:
+            self.make_sampler(outputs.cameras.times)
+        if self.motion_seeds and "points3D_time" not in outputs.metadata and "frame_sources" in outputs.metadata:
+            check_carvable(outputs.metadata, outputs.cameras)
+
+    def make_sampler(self, times: Tensor) -> GroupSampler | ErrorSampler:
+        """Who draws the images of a step.
+
+        Args:
+            times: ``[N,1]`` of the training images.
+
+        Raises:
+            ValueError: too few images for ``cameras_per_step`` (see `GroupSampler`, `ErrorSampler`), or options that
+                exclude each other.
+        """
+        # Instants as ranks of the times: float times of one frame are equal, whatever the data parser.
+        instants = torch.unique(times[:, 0], return_inverse=True)[1].tolist()
+        if not self.error_sampling:
+            return GroupSampler(instants, self.cameras_per_step, self.same_instant, self.sampling_seed)
+        if self.cameras_per_step > 1 and not self.same_instant:
+            raise ValueError(
+                "expected images of one instant per step for --pipeline.datamanager.error-sampling True, found "
+                "same-instant False; change one of them"
+            )
+        return ErrorSampler(
+            instants,
+            self.cameras_per_step,
+            self.sampling_seed,
+            self.error_sampling_start,
+            self.hold_interval,
+            self.hold_steps,
+        )
 
     def read_scene(self) -> DataparserOutputs:
         """What the data parser says of the training images, before anything is built; no video is decoded.
@@ -169,7 +208,7 @@ class DynamicDataManager(FullImageDatamanager):
         """Append carved points to the seed cloud the model will be built from; its own have time and duration NaN."""
         if not isinstance(dataset, FrameDataset):
             raise ValueError(
-                "seeds from motion need a data parser that names its videos (n3v-data); set "
+                "seeds from motion need a data parser that names its cameras' frames (such as n3v-data); set "
                 "--pipeline.datamanager.motion-seeds 0"
             )
         if "points3D_time" in dataset.metadata:
@@ -203,30 +242,11 @@ class DynamicDataManager(FullImageDatamanager):
         """Called once by the parent's constructor, which wants a list that is not empty; sampling is `GroupSampler`'s.
 
         Raises:
-            ValueError: too few images for ``cameras_per_step`` (see `GroupSampler`, `ErrorSampler`), or options that
-                exclude each other.
+            ValueError: as `DynamicDataManagerConfig.make_sampler`.
         """
-        # Instants as ranks of the times: float times of one frame are equal, whatever the data parser.
-        self._instants, ranks = torch.unique(self.train_dataset.cameras.times[:, 0], return_inverse=True)
-        instants = ranks.tolist()
-        config = self.config
-        self._sampler: GroupSampler | ErrorSampler
-        if config.error_sampling:
-            if config.cameras_per_step > 1 and not config.same_instant:
-                raise ValueError(
-                    "expected images of one instant per step for --pipeline.datamanager.error-sampling True, found "
-                    "same-instant False; change one of them"
-                )
-            self._sampler = ErrorSampler(
-                instants,
-                config.cameras_per_step,
-                config.sampling_seed,
-                config.error_sampling_start,
-                config.hold_interval,
-                config.hold_steps,
-            )
-        else:
-            self._sampler = GroupSampler(instants, config.cameras_per_step, config.same_instant, config.sampling_seed)
+        times = self.train_dataset.cameras.times
+        self._instants = torch.unique(times[:, 0])
+        self._sampler = self.config.make_sampler(times)
         return list(range(len(self.train_dataset)))
 
     def next_train_group(self, step: int) -> list[Item]:
@@ -240,12 +260,13 @@ class DynamicDataManager(FullImageDatamanager):
         return self.next_train_group(step)[0]
 
     def limit_time(self, latest: float) -> None:
-        """Train on images of times up to ``latest`` in [0,1] only; a new epoch begins where that changes which.
+        """Train on images of times up to ``latest`` in [0,1] only; a new epoch begins where that changes which. Of the
+        earliest instant there is, if all are later.
 
         Raises:
             ValueError: too few of them for ``cameras_per_step``.
         """
-        self._sampler.limit(int((self._instants <= latest + _TIME_TOLERANCE).sum()))
+        self._sampler.limit(max(1, int((self._instants <= latest + _TIME_TOLERANCE).sum())))
 
     def report_rendering(self, batch: dict[str, Any], rgb: Tensor) -> None:
         """How a training image was rendered, ``rgb [H,W,3]``; reading the error of it waits for the device, so it is
@@ -329,7 +350,7 @@ def _dataset(outputs: DataparserOutputs) -> InputDataset:
     if cameras.times is None:
         raise ValueError(
             "expected a data parser that gives each image a time, found none in its cameras; dynamic methods need "
-            "n3v-data, dnerf-data or another with times"
+            "n3v-data, dynamic-transforms-data or another with times"
         )
     if "frame_sources" in outputs.metadata:
         return FrameDataset(outputs)

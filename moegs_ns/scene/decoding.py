@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from moegs_ns.scene.frame_sources import list_images
+from moegs_ns.scene.frame_sources import FrameSource, files_of
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -34,30 +34,44 @@ def decoder_version() -> str:
     return f"1 avcodec {avcodec} swscale {swscale} cv2 {cv2.__version__}"
 
 
-def iterate_frames(source: Path, first_frame: int, num_frames: int) -> Iterator[np.ndarray]:
+def iterate_frames(
+    source: FrameSource, first_frame: int, num_frames: int, background: tuple[int, int, int] | None = None
+) -> Iterator[np.ndarray]:
     """Yield ``num_frames`` frames from ``first_frame`` on, each uint8 ``[H,W,3]`` RGB at the source's own size.
 
     Memory does not depend on the length of the clip.
 
+    Args:
+        source: a video, a folder of images, or image files.
+        first_frame: counted from 0.
+        num_frames: how many.
+        background: RGB colour transparent images are composited on; None refuses them.
+
     Raises:
+        FileNotFoundError: an image is gone.
         ValueError: the source ends early, is damaged, or its frames are not plain images of one size.
     """
-    frames = _image_frames if source.is_dir() else _video_frames
+    frames: Iterator[np.ndarray]
+    if isinstance(source, tuple) or source.is_dir():
+        frames = (_read_image(path, background) for path in files_of(source, first_frame, num_frames))
+    else:
+        frames = _video_frames(source, first_frame, num_frames)
+    name = f"the folder of {source[0]}" if isinstance(source, tuple) else str(source)
     shape = None
     count = 0
-    for frame in frames(source, first_frame, num_frames):
+    for frame in frames:
         if shape is None:
             shape = frame.shape
         if frame.shape != shape:
             raise ValueError(
-                f"expected frames of {shape[1]}x{shape[0]} in {source}, found {frame.shape[1]}x{frame.shape[0]} at "
+                f"expected frames of {shape[1]}x{shape[0]} in {name}, found {frame.shape[1]}x{frame.shape[0]} at "
                 f"frame {first_frame + count}; export the camera at one size"
             )
         yield frame
         count += 1
     if count < num_frames:
         raise ValueError(
-            f"expected frames {first_frame} to {first_frame + num_frames - 1} in {source}, decoding ended after "
+            f"expected frames {first_frame} to {first_frame + num_frames - 1} in {name}, decoding ended after "
             f"{first_frame + count} frames; the file is damaged or truncated, copy or encode it again"
         )
 
@@ -119,14 +133,30 @@ def _rgb_converter() -> Callable[[VideoFrame], np.ndarray]:
     return convert
 
 
-def _image_frames(folder: Path, first_frame: int, num_frames: int) -> Iterator[np.ndarray]:
-    from PIL import Image
+def _read_image(path: Path, background: tuple[int, int, int] | None) -> np.ndarray:
+    """uint8 ``[H,W,3]`` RGB of an image file."""
+    from PIL import Image, UnidentifiedImageError
 
-    for path in list_images(folder)[first_frame : first_frame + num_frames]:
+    try:
         with Image.open(path) as image:
-            if image.mode in ("RGBA", "LA") or "transparency" in image.info:
-                if np.asarray(image.convert("RGBA"))[..., 3].min() < 255:
-                    raise ValueError(f"expected opaque images, found transparency in {path}; composite them first")
-            elif image.mode not in ("RGB", "L", "P"):
+            if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+                return _composited(np.asarray(image.convert("RGBA")), background, path)
+            if image.mode not in ("RGB", "L", "P"):
                 raise ValueError(f"expected 8-bit RGB or grey images, found mode {image.mode} in {path}; convert them")
-            yield np.asarray(image.convert("RGB"))
+            return np.asarray(image.convert("RGB"))
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:  # Pillow calls some broken PNG files the latter
+        raise ValueError(f"expected a readable image at {path}, decoding failed ({error}); copy it again") from error
+
+
+def _composited(rgba: np.ndarray, background: tuple[int, int, int] | None, path: Path) -> np.ndarray:
+    """uint8 ``[H,W,3]`` of an image ``[H,W,4]`` whose colours are not multiplied with alpha."""
+    if rgba[..., 3].min() == 255:
+        return np.ascontiguousarray(rgba[..., :3])
+    if background is None:
+        raise ValueError(
+            f"expected opaque images, found transparency in {path}; composite them first, or give a colour to "
+            "composite them on (--background) where the data parser has that option"
+        )
+    alpha = rgba[..., 3:].astype(np.uint32)
+    mixed = rgba[..., :3] * alpha + np.array(background, dtype=np.uint32) * (255 - alpha)
+    return ((2 * mixed + 255) // 510).astype(np.uint8)  # mixed / 255, rounded to nearest

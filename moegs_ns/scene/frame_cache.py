@@ -2,8 +2,8 @@
 
 An entry ``frames/<camera>-<W>x<H>-<hash>/`` holds ``frames.rgb24`` (uint8 ``[num_frames,H,W,3]``, C order, no header)
 and ``complete.json``, which is written last: an entry without it is unfinished and is decoded again. The hash covers
-the source files, the frame range, the size and the decoder, so a changed source is a new entry. A file lock beside the
-folder makes a second process wait for the first and then use its frames.
+the source files, the frame range, the size, what is done to the images and the decoder, so a changed source is a new
+entry. A file lock beside the folder makes a second process wait for the first and then use its frames.
 """
 
 from __future__ import annotations
@@ -14,15 +14,17 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import filelock
 import numpy as np
 
 from moegs_ns.paths import user_cache_dir
 from moegs_ns.scene.decoding import decoder_version, iterate_frames
-from moegs_ns.scene.frame_sources import fingerprint
+from moegs_ns.scene.frame_sources import FrameSource, fingerprint, label_of
+from moegs_ns.scene.lens import STRAIGHTENING_VERSION, Lens, straightened
 
 _FRAMES_FILE = "frames.rgb24"
 _MARKER_FILE = "complete.json"
@@ -31,14 +33,24 @@ _SPARE_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class CameraFrames:
-    """Which frames of one source, at which size."""
+    """Which frames of one source, at which size, and what is done to them on the way."""
 
-    source: Path
-    """Video file or image folder."""
+    source: FrameSource
+    """Video file, image folder, or image files."""
     first_frame: int
+    """Of the source; of image files given one by one as a rule 0."""
     num_frames: int
     width: int
     height: int
+    lenses: tuple[Lens, ...] = ()
+    """What each frame was taken through, in pixels of the frame on disk: its distortion is taken out. Empty where no
+    frame has any."""
+    background: tuple[int, int, int] | None = None
+    """RGB colour transparent images are composited on; None refuses them."""
+
+    def __post_init__(self) -> None:
+        if self.lenses and len(self.lenses) != self.num_frames:
+            raise ValueError(f"expected a lens for each of {self.num_frames} frames, found {len(self.lenses)}")
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -86,17 +98,20 @@ def cache_entry(frames: CameraFrames, root: Path) -> CacheEntry:
     Raises:
         FileNotFoundError: the source is gone.
     """
-    if not frames.source.exists():
-        raise FileNotFoundError(f"expected a video or a folder of images at {frames.source}, found nothing")
-    identity = {
+    identity: dict[str, Any] = {
         "files": fingerprint(frames.source, frames.first_frame, frames.num_frames),
         "first_frame": frames.first_frame,
         "shape": frames.shape,
         "decoder": decoder_version(),
     }
+    # Only where they are something: what was decoded without them stays valid.
+    if frames.lenses:
+        identity["lenses"] = [asdict(lens) for lens in frames.lenses]
+        identity["straightening"] = STRAIGHTENING_VERSION
+    if frames.background is not None:
+        identity["background"] = frames.background
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:20]
-    source = frames.source.parent if frames.source.name == "images" else frames.source
-    return CacheEntry(frames, root / f"{source.stem}-{frames.width}x{frames.height}-{digest}")
+    return CacheEntry(frames, root / f"{label_of(frames.source)}-{frames.width}x{frames.height}-{digest}")
 
 
 def decode_into(entry: CacheEntry, on_frame: Callable[[], None], on_wait: Callable[[], None]) -> bool:
@@ -133,13 +148,17 @@ def _decode(entry: CacheEntry, on_frame: Callable[[], None]) -> None:
     (entry.folder / _MARKER_FILE).unlink(missing_ok=True)
     partial = entry.path.with_suffix(".partial")
     with partial.open("wb") as file:
-        for image in iterate_frames(frames.source, frames.first_frame, frames.num_frames):
+        images = iterate_frames(frames.source, frames.first_frame, frames.num_frames, frames.background)
+        for index, image in enumerate(images):
+            if frames.lenses:
+                image = straightened(image, frames.lenses[index])
             file.write(_resize(image, frames.width, frames.height).data)
             on_frame()
         file.flush()
         os.fsync(file.fileno())  # the marker must never outlive the frames it vouches for
     partial.replace(entry.path)
-    marker = {"shape": frames.shape, "first_frame": frames.first_frame, "source": str(frames.source)}
+    source = frames.source[0] if isinstance(frames.source, tuple) else frames.source
+    marker = {"shape": frames.shape, "first_frame": frames.first_frame, "source": str(source)}
     unfinished = entry.folder / (_MARKER_FILE + ".partial")
     unfinished.write_text(json.dumps(marker))
     unfinished.replace(entry.folder / _MARKER_FILE)

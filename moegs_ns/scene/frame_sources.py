@@ -1,4 +1,4 @@
-"""A camera's frames on disk: one video file, or one folder of images.
+"""A camera's frames on disk: one video file, one folder of images, or image files one by one.
 
 Finds the cameras of a scene folder, and tells size, number of frames and rate of a source without decoding it.
 Data parsers call this at every start, so it imports PyAV and Pillow only when a file is looked into, and no torch.
@@ -9,10 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+
+FrameSource = Path | tuple[Path, ...]
+"""A video file, a folder of images in the order of their names, or image files in the order given."""
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".avi", ".webm")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -90,6 +93,32 @@ def list_images(folder: Path) -> list[Path]:
     return sorted(images, key=lambda path: _natural_order(path.name))
 
 
+def image_size(path: Path) -> tuple[int, int]:
+    """Width and height of an image file, from its header.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not an image.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"expected an image at {path}, found no such file; copy it again")
+    stat = path.stat()
+    return _image_size(path, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=1 << 16)
+def _image_size(path: Path, size: int, mtime_ns: int) -> tuple[int, int]:
+    """`image_size` remembered for as long as the file does not change."""
+    del size, mtime_ns
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except UnidentifiedImageError as error:
+        raise ValueError(f"expected an image at {path}, found something else; copy it again") from error
+
+
 def probe(source: Path) -> SourceInfo:
     """Size, exact number of frames and rate of a source.
 
@@ -113,13 +142,10 @@ def _probe(source: Path, size: int, mtime_ns: int) -> SourceInfo:
 
 
 def _probe_images(folder: Path) -> SourceInfo:
-    from PIL import Image
-
     images = list_images(folder)
     if not images:
         raise ValueError(f"expected images ({', '.join(IMAGE_SUFFIXES)}) in {folder}, found none")
-    with Image.open(images[0]) as first:
-        width, height = first.size
+    width, height = image_size(images[0])
     return SourceInfo(width=width, height=height, num_frames=len(images), fps=None)
 
 
@@ -158,16 +184,38 @@ def _probe_video(path: Path) -> SourceInfo:
     return info
 
 
-def fingerprint(source: Path, first_frame: int, num_frames: int) -> list[list[str | int]]:
+def files_of(source: FrameSource, first_frame: int, num_frames: int) -> list[Path]:
+    """The files that hold the frames ``[first_frame, first_frame + num_frames)``: the video, or so many images.
+
+    Raises:
+        FileNotFoundError: one of them is gone.
+    """
+    if isinstance(source, tuple):
+        files = list(source[first_frame : first_frame + num_frames])
+    elif source.is_dir():
+        files = list_images(source)[first_frame : first_frame + num_frames]
+    else:
+        files = [source]
+    for path in files:
+        if not path.is_file():
+            raise FileNotFoundError(f"expected a video, a folder of images or an image at {path}, found nothing")
+    return files
+
+
+def label_of(source: FrameSource) -> str:
+    """A short name for messages and cache entries: of the video, the camera's folder, or the first image."""
+    if isinstance(source, tuple):
+        return source[0].stem
+    return source.parent.name if source.name == "images" else source.stem
+
+
+def fingerprint(source: FrameSource, first_frame: int, num_frames: int) -> list[list[str | int]]:
     """Identity of the frames ``[first_frame, first_frame + num_frames)``: changes whenever their files change.
 
     One row per file: path, size, modification time in ns; and a hash of the head and tail of the first and last
     file, because copying tools may keep the time stamp of a file of equal size.
     """
-    if not source.is_dir():
-        files = [source]
-    else:
-        files = list_images(source)[first_frame : first_frame + num_frames]
+    files = files_of(source, first_frame, num_frames)
     rows: list[list[str | int]] = []
     for index, path in enumerate(files):
         stat = path.stat()
@@ -176,11 +224,16 @@ def fingerprint(source: Path, first_frame: int, num_frames: int) -> list[list[st
     return rows
 
 
-def files_digest(sources: Sequence[Path], first_frame: int, num_frames: int) -> str:
+def files_digest(sources: Sequence[FrameSource], first_frame: int, num_frames: int) -> str:
     """Short digest of what the frames' files hold: sizes, and heads and tails as `fingerprint` hashes them. Copies
     elsewhere have the same."""
-    rows = [[row[1], row[3]] for source in sources for row in fingerprint(source, first_frame, num_frames)]
-    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
+    return digest_of_rows(row for source in sources for row in fingerprint(source, first_frame, num_frames))
+
+
+def digest_of_rows(rows: Iterable[Sequence[str | int]]) -> str:
+    """Short digest of what rows of `fingerprint` say, apart from where and when."""
+    contents = [[row[1], row[3]] for row in rows]
+    return hashlib.sha256(json.dumps(contents).encode()).hexdigest()[:16]
 
 
 def _head_and_tail(path: Path, size: int) -> str:

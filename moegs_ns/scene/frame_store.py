@@ -26,6 +26,7 @@ from moegs_ns.scene.frame_cache import (
     decode_into,
     frame_cache_dir,
 )
+from moegs_ns.scene.frame_sources import label_of
 
 
 class FrameStore:
@@ -118,7 +119,7 @@ class FrameStore:
             task = progress.add_task("decode", total=total, camera="")
             done = 0
             for index, entry in missing.items():
-                name = _display_name(entry.frames.source)
+                name = label_of(entry.frames.source)
                 progress.update(task, camera=name)
                 if decode_into(
                     entry,
@@ -165,7 +166,3 @@ class FrameStore:
         self._touched_bytes = 0
         for mapped, _ in self._maps.values():
             mapped.madvise(mmap.MADV_DONTNEED)
-
-
-def _display_name(source: Path) -> str:
-    return source.parent.name if source.name == "images" else source.stem

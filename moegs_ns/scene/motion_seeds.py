@@ -11,13 +11,14 @@ at the size that is trained on.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
 from moegs_ns.scene.dataset import FrameDataset
@@ -35,8 +36,11 @@ _LEAST_VIEWS = 6
 _LEAST_SHARE_OF_VIEWS = 0.6
 _BACKGROUND_FRAMES = 25
 _HOW_TO_DO_WITHOUT = (
-    "set --pipeline.datamanager.motion-seeds 0 (moegs train: --preset FILE, a copy of the preset without motion_seeds)"
+    "set --pipeline.datamanager.motion-seeds 0 (moegs train: add +one-camera to --preset, or name a copy of the preset "
+    "without motion_seeds)"
 )
+# Poses of a camera that stands still agree to this share of the scene's near bound, and to so much of a turn.
+_STILLNESS = 1e-4
 _GRID = 56
 _CANDIDATES_PER_SEED = 100
 # Where only the best share of an instant's cells is taken, colours at a point may disagree this many times as much as
@@ -127,18 +131,61 @@ class Projection:
         return (views >= least) & (self.look_up(moving)[..., 0].sum(dim=0) >= AGREEMENT * views)
 
 
+def check_carvable(metadata: Mapping[str, Any], cameras: Cameras) -> None:
+    """Refuse data that seeds cannot be carved from; nothing is decoded.
+
+    Args:
+        metadata: of the data parser's training split.
+        cameras: one per image, ordered camera by camera.
+
+    Raises:
+        ValueError: cameras that move or lack frames, as in captures by one camera; that differ in image size; or too
+            few of them.
+    """
+    _check_fixed(metadata, cameras)
+    _check_enough(len(metadata["camera_names"]), int(metadata["num_frames"]))
+
+
+def _check_fixed(metadata: Mapping[str, Any], cameras: Cameras) -> None:
+    num_frames, names = int(metadata["num_frames"]), metadata["camera_names"]
+    counts = torch.bincount(cameras.metadata["camera_index"][:, 0], minlength=len(names))  # type: ignore[index]
+    first = counts.cumsum(0) - counts
+    for name, begin, count in zip(names, first.tolist(), counts.tolist(), strict=True):
+        poses = cameras.camera_to_worlds[begin : begin + count]
+        away = (poses - poses[:1]).abs().amax(dim=(0, 1))  # of each column: three axes and the centre
+        if (away[:3] > _STILLNESS).any() or away[3] > _STILLNESS * float(metadata["near"]):
+            raise ValueError(
+                f"seeds from motion need several fixed cameras, found {name}, which moves: a moving camera's video has "
+                f"no background; {_HOW_TO_DO_WITHOUT}"
+            )
+        if count != num_frames:
+            raise ValueError(
+                f"seeds from motion need every camera's image of every frame, found {count} images of {name} in "
+                f"{num_frames} frames; {_HOW_TO_DO_WITHOUT}"
+            )
+    sizes = {tuple(size) for size in torch.cat([cameras.width, cameras.height], dim=1)[first].tolist()}
+    if len(sizes) != 1:
+        raise ValueError(f"seeds from motion need images of one size, found {sorted(sizes)}; {_HOW_TO_DO_WITHOUT}")
+
+
+def _check_enough(cameras: int, num_frames: int) -> None:
+    if cameras < LEAST_CAMERAS or num_frames < 2:
+        raise ValueError(
+            f"seeds from motion need at least {LEAST_CAMERAS} fixed cameras and 2 frames, found {cameras} and "
+            f"{num_frames}; {_HOW_TO_DO_WITHOUT}"
+        )
+
+
 def fixed_cameras(dataset: FrameDataset) -> FixedCameras:
     """The cameras of a data set whose images are ordered camera by camera.
 
     Raises:
-        ValueError: the cameras' images differ in size.
+        ValueError: cameras that move, lack frames, or differ in image size.
     """
     metadata, cameras = dataset.metadata, dataset.cameras
+    _check_fixed(metadata, cameras)
     num_frames = int(metadata["num_frames"])
     first = torch.arange(0, len(cameras), num_frames)
-    sizes = {tuple(size) for size in torch.cat([cameras.width, cameras.height], dim=1)[first].tolist()}
-    if len(sizes) != 1:
-        raise ValueError(f"seeds from motion need images of one size, found {sorted(sizes)}; {_HOW_TO_DO_WITHOUT}")
     return FixedCameras(
         viewmats=torch.stack([viewmat_from_camera_to_world(cameras.camera_to_worlds[i]) for i in first]),
         intrinsics=cameras.get_intrinsics_matrices()[first],
@@ -176,11 +223,7 @@ def carve_motion_seeds(
     """
     if not 0 < surfaces <= 1:
         raise ValueError(f"expected a share of places (motion_seed_surfaces) in (0,1], found {surfaces}")
-    if len(cameras) < LEAST_CAMERAS or cameras.num_frames < 2:
-        raise ValueError(
-            f"seeds from motion need at least {LEAST_CAMERAS} fixed cameras and 2 frames, found {len(cameras)} and "
-            f"{cameras.num_frames}; {_HOW_TO_DO_WITHOUT}"
-        )
+    _check_enough(len(cameras), cameras.num_frames)
     generator = torch.Generator().manual_seed(seed)
     backgrounds = cameras.backgrounds()
     frames = np.unique(np.linspace(0, cameras.num_frames - 1, slices).round().astype(int))

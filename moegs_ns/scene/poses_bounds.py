@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-_ROTATION_TOLERANCE = 1e-3
+from moegs_ns.scene.geometry import check_rotations
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,12 @@ def read_poses_bounds(path: Path) -> PosesBounds:
         )
     down, right, backward, centre = np.moveaxis(poses[:, :, :4], 2, 0)
     rotations = np.stack([right, -down, backward], axis=2)
-    _check_rotations(rotations, path)
+    check_rotations(
+        rotations,
+        f"axes [down, right, backward] in {path}",
+        [f"row {row}" for row in range(len(rotations))],
+        "a pose stored in another axis order or with a scale in it has to be converted first",
+    )
     return PosesBounds(
         camera_to_worlds=np.concatenate([rotations, centre[:, :, None]], axis=2),
         sizes=sizes.round().astype(np.int64),
@@ -82,17 +87,3 @@ def write_poses_bounds(path: Path, cameras: PosesBounds) -> None:
     intrinsics = np.stack([heights, widths, cameras.focals], axis=1)
     poses = np.stack([-up, right, backward, centre, intrinsics], axis=2)
     np.save(path, np.concatenate([poses.reshape(-1, 15), cameras.near_far], axis=1))
-
-
-def _check_rotations(rotations: np.ndarray, path: Path) -> None:
-    gram = np.einsum("nki,nkj->nij", rotations, rotations)
-    error = np.abs(gram - np.eye(3)).max(axis=(1, 2))
-    determinant = np.linalg.det(rotations)
-    bad = np.flatnonzero((error > _ROTATION_TOLERANCE) | (determinant < 0))
-    if len(bad):
-        row = int(bad[0])
-        raise ValueError(
-            f"expected orthonormal right-handed axes [down, right, backward] in {path}, found deviation "
-            f"{error[row]:.3g} and determinant {determinant[row]:.3g} in row {row} (rows {bad.tolist()}); a pose "
-            "stored in another axis order or with a scale in it has to be converted first"
-        )

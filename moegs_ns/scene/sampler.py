@@ -40,7 +40,12 @@ class GroupSampler:
         self._all_pools = [torch.tensor(pool) for _, pool in sorted(pools.items())]
         smallest = min(len(pool) for pool in self._all_pools)
         if smallest < group_size:
-            advice = " or pass --pipeline.datamanager.same-instant False" if same_instant else ""
+            advice = (
+                " or pass --pipeline.datamanager.same-instant False (moegs train: add +one-camera to --preset), where "
+                "an instant has no other view, as in a capture by one camera"
+                if same_instant
+                else ""
+            )
             raise ValueError(
                 f"expected at least cameras_per_step = {group_size} training images"
                 f"{' of every instant' if same_instant else ''}, found {smallest}; lower "

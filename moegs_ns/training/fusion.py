@@ -26,8 +26,7 @@ from moegs_ns.runs.record import (
     read_run_record,
     write_run_record,
 )
-from moegs_ns.scene.dataparsers.n3v import N3VDataParserConfig
-from moegs_ns.training.load_run import config_from_plain, load_run
+from moegs_ns.training.load_run import dataparser_of, layout_of, load_run
 from moegs_ns.training.pipeline import describe_model
 from moegs_ns.training.processes import CPU, RunCommand
 from moegs_ns.training.random_state import capture_random_state
@@ -42,7 +41,6 @@ METHOD = "moegs-fused"
 #: The fusion counts as one.
 STEPS_OF_FUSION = 1
 
-_PARSERS = {"n3v": ("n3v-data", N3VDataParserConfig)}
 #: Options of the mixture that decide how its Gaussians look as one set.
 _SHARED_OPTIONS = ("background", "default_time", "ssim_weight")
 
@@ -261,19 +259,16 @@ def _scene(record: dict[str, Any], output_dir: Path) -> Scene:
     Raises:
         ValueError: a data parser whose options are not known here.
     """
-    layout = record["scene"].get("layout")
-    if layout not in _PARSERS:
-        raise ValueError(f"expected a run on a scene of the layout {' or '.join(_PARSERS)}, found {layout!r}")
-    parser, kind = _PARSERS[layout]
-    used, default = config_from_plain(kind, record["datamanager"]["dataparser"]), kind()
+    used = dataparser_of(record)
+    default = type(used)()
     options: list[str] = []
-    for item in dataclasses.fields(kind):
+    for item in dataclasses.fields(used):
         value = getattr(used, item.name)
         if item.name in ("_target", "data") or value == getattr(default, item.name):
             continue
         values = value if isinstance(value, tuple) else (value,)
         options += [f"--{item.name.replace('_', '-')}", *map(str, values)]
-    return Scene(Path(record["scene"]["data"]), parser, tuple(options), output_dir)
+    return Scene(used.data, layout_of(record).parser, tuple(options), output_dir)
 
 
 def _options(record: dict[str, Any], share_maps: bool) -> list[str]:

@@ -25,11 +25,11 @@ from moegs_ns.router.mixture import MixtureModelConfig
 from moegs_ns.runs.checkpoint_files import find_checkpoint
 from moegs_ns.runs.checkpoints import read_checkpoint
 from moegs_ns.runs.record import read_run_record
-from moegs_ns.scene.dataparsers.n3v import N3VDataParserConfig
+from moegs_ns.scene.dataparsers.base import DynamicDataParserConfig
+from moegs_ns.scene.dataparsers.layouts import Layout, find_layout
 from moegs_ns.scene.dataset import FrameDataset
 
 Config = TypeVar("Config")
-_PARSERS = {"n3v": N3VDataParserConfig}
 #: Models that hold experts, by what their records call them, with the options that say where those once were.
 _ENSEMBLES: dict[str, tuple[type[Any], dict[str, Any]]] = {
     "router": (MixtureModelConfig, {"experts": ()}),
@@ -173,18 +173,22 @@ def _dataset(record: Mapping[str, Any], split: str) -> FrameDataset:
     return FrameDataset(outputs)
 
 
-def dataparser_of(record: Mapping[str, Any]) -> N3VDataParserConfig:
+def layout_of(record: Mapping[str, Any]) -> Layout:
+    """How the scene a run was trained on lies on disk.
+
+    Raises:
+        ValueError: it was read by a data parser that is none of this project's.
+    """
+    return find_layout(record["scene"].get("layout"))
+
+
+def dataparser_of(record: Mapping[str, Any]) -> DynamicDataParserConfig:
     """The data parser's config as a run record holds it.
 
     Raises:
-        ValueError: the scene has another layout than `load_run` knows, or another version made the record.
+        ValueError: as `layout_of`, or another version made the record.
     """
-    layout = record["scene"].get("layout")
-    if layout not in _PARSERS:
-        raise ValueError(
-            f"expected a run on a scene of the layout {' or '.join(_PARSERS)}, found {layout!r}; use ns-render for it"
-        )
-    config = config_from_plain(_PARSERS[layout], record["datamanager"]["dataparser"])
+    config = config_from_plain(layout_of(record).config, record["datamanager"]["dataparser"])
     config.data = Path(record["scene"]["data"])
     return config
 

@@ -109,11 +109,17 @@ class MoegsTrainerConfig(TrainerConfig):
             model.prepare_resume(self.load_checkpoint.parent.parent)
 
     def _read_scene_facts(self) -> dict[str, Any]:
-        """What the data say of themselves; empty for a data manager that only tells once it is built."""
+        """What the data say of themselves; empty for a data manager that only tells once it is built.
+
+        Raises:
+            FileNotFoundError, ValueError: there are no data, or data that do not fit the data manager's options.
+        """
         datamanager: Any = self.pipeline.datamanager
         if not hasattr(datamanager, "read_scene"):
             return {}
         outputs = datamanager.read_scene()
+        if hasattr(datamanager, "check_scene"):
+            datamanager.check_scene(outputs)
         return scene_facts(outputs.metadata, outputs.cameras)
 
 

@@ -59,7 +59,7 @@ def test_the_command_is_installed(project_root: Path) -> None:
         (["train", ".", "--num-experts", "5"], "expected --num-experts 2, 3 or 4"),
         (
             ["train", ".", "--preset", "slow"],
-            "unknown preset 'slow'; known: budget-10, budget-20, budget-50, demo, paper, pixel-router",
+            "unknown preset 'slow'; known: budget-10, budget-20, budget-50, demo, one-camera, paper, pixel-router",
         ),
         (["report", "nowhere"], "expected the run record nowhere, found none"),
         (["report"], "expected run folders to report on, found none"),

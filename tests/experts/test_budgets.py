@@ -124,7 +124,7 @@ def test_the_router_keeps_its_recipe() -> None:
 
 def test_the_table_of_the_paper_is_shipped() -> None:
     shipped = {path.stem for path in (resource_dir("configs") / "presets").glob("*.toml")}
-    assert shipped == {*BUDGETS, "quick", "demo", *ROUTERS}
+    assert shipped == {*BUDGETS, "quick", "demo", "one-camera", *ROUTERS}
 
 
 def test_a_presets_own_numbers_are_scaled_too(tmp_path: Path) -> None:

@@ -138,6 +138,43 @@ def test_folders_of_images_sort_by_number_and_must_be_opaque(tmp_path: Path) -> 
         list(iterate_frames(tmp_path, 0, 6))
 
 
+def test_image_files_come_in_the_order_given(tmp_path: Path) -> None:
+    files = []
+    for number in (7, 3, 9):
+        files.append(tmp_path / f"{number}.png")
+        Image.fromarray(numbered_frame(number)).save(files[-1])
+    assert [read_number(frame) for frame in iterate_frames(tuple(files), 0, 3)] == [7, 3, 9]
+    assert [read_number(frame) for frame in iterate_frames(tuple(files), 1, 1)] == [3]
+    assert files_digest([tuple(files)], 0, 3) != files_digest([tuple(files[::-1])], 0, 3)
+    with pytest.raises(ValueError, match="decoding ended after 3 frames"):
+        list(iterate_frames(tuple(files), 0, 4))
+    files[1].unlink()
+    with pytest.raises(FileNotFoundError, match=r"3\.png, found nothing"):
+        list(iterate_frames(tuple(files), 0, 3))
+
+
+def test_a_truncated_image_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "0.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ValueError, match=r"readable image at .*0\.png, decoding failed .*copy it again"):
+        list(iterate_frames((path,), 0, 1))
+
+
+@pytest.mark.parametrize("background", [(255, 255, 255), (0, 0, 0), (10, 200, 30)])
+def test_transparent_images_are_composited_on_the_background(tmp_path: Path, background: tuple[int, int, int]) -> None:
+    random = np.random.default_rng(0)
+    rgba = random.integers(0, 256, (20, 30, 4), dtype=np.uint8)
+    rgba[:5, :, 3], rgba[5:10, :, 3] = 0, 255
+    Image.fromarray(rgba).save(tmp_path / "0.png")
+    (frame,) = iterate_frames((tmp_path / "0.png",), 0, 1, background)
+    share = rgba[..., 3:] / 255
+    expected = rgba[..., :3] * share + np.array(background) * (1 - share)
+    assert frame.dtype == np.uint8
+    assert np.abs(frame - expected).max() <= 0.5 + 1e-9
+    assert (frame[:5] == background).all() and (frame[5:10] == rgba[5:10, :, :3]).all()
+
+
 def test_images_of_different_sizes_are_refused(tmp_path: Path) -> None:
     Image.fromarray(numbered_frame(0)).save(tmp_path / "0.png")
     Image.fromarray(numbered_frame(1, width=80)).save(tmp_path / "1.png")

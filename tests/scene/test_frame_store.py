@@ -20,6 +20,7 @@ from PIL import Image
 from moegs_ns.scene import frame_cache
 from moegs_ns.scene.frame_cache import CameraFrames, clear_frame_cache
 from moegs_ns.scene.frame_store import FrameStore
+from moegs_ns.scene.lens import Lens
 from tests.scene.make_video import HEIGHT, WIDTH, encode, numbered_frame, numbered_video, read_number
 
 
@@ -93,6 +94,55 @@ def test_downscaling_is_area_averaging(tmp_path: Path, root: Path) -> None:
     assert np.abs(frame - expected).max() <= 0.5 + 1e-9
 
 
+def test_image_files_one_by_one(tmp_path: Path, root: Path) -> None:
+    files = tuple(tmp_path / f"image{number}.png" for number in (5, 1, 4))
+    for number, file in zip((5, 1, 4), files, strict=True):
+        Image.fromarray(numbered_frame(number)).save(file)
+    assert numbers(FrameStore([CameraFrames(files, 0, 3, WIDTH, HEIGHT)], root)) == [[5, 1, 4]]
+    assert numbers(FrameStore([CameraFrames(files[::-1], 0, 3, WIDTH, HEIGHT)], root)) == [[4, 1, 5]]
+    assert len(list(root.glob("image5-*/complete.json"))) == len(list(root.glob("image4-*/complete.json"))) == 1
+    files[1].unlink()
+    with pytest.raises(FileNotFoundError, match="image1"):
+        FrameStore([CameraFrames(files, 0, 3, WIDTH, HEIGHT)], root).prepare()
+
+
+def test_each_frame_is_straightened_by_its_own_lens_before_it_is_made_smaller(tmp_path: Path, root: Path) -> None:
+    """Dots at one direction, photographed through two lenses, and where the pinhole pictures show them."""
+    lenses = (
+        Lens(90.0, 90.0, 30.0, 26.0, radial=(-0.3,)),
+        Lens(80.0, 85.0, 33.0, 22.0, skew=4.0, radial=(0.2, 0.1), tangential=(0.01, -0.02)),
+    )
+    direction = np.array([0.2, -0.12])
+    files = tuple(tmp_path / f"{index}.png" for index in range(2))
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH] + 0.5
+    for lens, file in zip(lenses, files, strict=True):
+        column, row = lens.project(direction[None])[0]
+        dot = 255 * np.exp(-((columns - column) ** 2 + (rows - row) ** 2) / (2 * 1.5**2))
+        Image.fromarray(np.repeat(dot[..., None].round().astype(np.uint8), 3, axis=2)).save(file)
+    plain = FrameStore([CameraFrames(files, 0, 2, WIDTH // 2, HEIGHT // 2)], root)
+    straight = FrameStore([CameraFrames(files, 0, 2, WIDTH // 2, HEIGHT // 2, lenses)], root)
+    assert plain.prepare() == straight.prepare() == [0]  # not the same entry
+    other = CameraFrames(files, 0, 2, WIDTH // 2, HEIGHT // 2, lenses[::-1])
+    assert FrameStore([other], root).prepare() == [0]
+    for index, lens in enumerate(lenses):
+        seen = straight.frame(0, index)[..., 0].astype(float)
+        found = [(seen * axis[: HEIGHT // 2, : WIDTH // 2]).sum() / seen.sum() for axis in (columns, rows)]
+        pinhole = lens.pinhole(WIDTH, HEIGHT).resized(WIDTH // 2, HEIGHT // 2)
+        expected = direction * [pinhole.fx, pinhole.fy] + [pinhole.cx, pinhole.cy]
+        np.testing.assert_allclose(found, expected, atol=0.15)
+    with pytest.raises(ValueError, match="a lens for each of 2 frames, found 1"):
+        CameraFrames(files, 0, 2, WIDTH, HEIGHT, lenses[:1])
+
+
+def test_the_background_belongs_to_the_frames_identity(tmp_path: Path, root: Path) -> None:
+    Image.fromarray(np.zeros((HEIGHT, WIDTH, 4), np.uint8)).save(tmp_path / "0.png")
+    for background in ((255, 255, 255), (0, 0, 0)):
+        frames = CameraFrames((tmp_path / "0.png",), 0, 1, WIDTH, HEIGHT, background=background)
+        assert (FrameStore([frames], root).frame(0, 0) == background).all()
+    with pytest.raises(ValueError, match=r"expected opaque images.*--background"):
+        FrameStore([CameraFrames((tmp_path / "0.png",), 0, 1, WIDTH, HEIGHT)], root).prepare()
+
+
 def test_a_changed_source_is_noticed(cameras: list[CameraFrames], root: Path) -> None:
     FrameStore(cameras, root).prepare()
     numbered_video(cameras[1].source, 8, first_number=100)
@@ -126,6 +176,7 @@ import json, os, signal, sys
 from pathlib import Path
 from moegs_ns.scene import frame_cache
 from moegs_ns.scene.frame_store import FrameStore
+from moegs_ns.scene.lens import Lens
 
 spec = json.loads(sys.argv[1])
 shape = 0, spec["frames"], spec["width"], spec["height"]
@@ -280,6 +331,7 @@ import sys
 from pathlib import Path
 from moegs_ns.scene.frame_cache import CameraFrames
 from moegs_ns.scene.frame_store import FrameStore
+from moegs_ns.scene.lens import Lens
 
 def status(key):
     line = next(line for line in open("/proc/self/status") if line.startswith(key))

@@ -14,6 +14,7 @@ from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from PIL import Image
 
 from moegs_ns.scene.dataparsers.n3v import N3VDataParserConfig
+from moegs_ns.scene.frame_cache import CameraFrames
 from moegs_ns.scene.frame_sources import files_digest
 from moegs_ns.scene.points import PointCloud, read_ply, write_ply
 from tests.scene.make_video import numbered_frame, numbered_scene, numbered_video
@@ -74,7 +75,9 @@ def test_metadata_is_plain_and_complete(sample_scene: Path) -> None:
         "camera_names": [f"cam{index:02d}" for index in range(1, 12)],
         "near": pytest.approx(1.8933537),
         "far": pytest.approx(7.9520240),
-        "frame_sources": [str(sample_scene / f"cam{index:02d}.mp4") for index in range(1, 12)],
+        "frame_sources": [
+            CameraFrames(sample_scene / f"cam{index:02d}.mp4", 0, 24, 320, 240) for index in range(1, 12)
+        ],
         "files_digest": files_digest([sample_scene / f"cam{index:02d}.mp4" for index in range(1, 12)], 0, 24),
         "scene": "mixed",
         "layout": "n3v",
@@ -223,7 +226,8 @@ def test_folders_of_images_instead_of_videos(scene: Path) -> None:
             Image.fromarray(numbered_frame(20 * camera + frame)).save(folder / f"{frame:04d}.png")
         (scene / f"cam{camera:02d}.mp4").unlink()
     metadata = parse(scene).metadata
-    assert metadata["frame_sources"] == [str(scene / "cam01" / "images"), str(scene / "cam02" / "images")]
+    sources = [one.source for one in metadata["frame_sources"]]
+    assert sources == [scene / "cam01" / "images", scene / "cam02" / "images"]
     assert metadata["fps"] == 30.0
     assert parse(scene, fps=25.0).metadata["fps"] == 25.0
 
@@ -241,7 +245,7 @@ def test_paths_are_absolute_whatever_was_typed(tiny_scene: Path, monkeypatch: py
     monkeypatch.chdir(tiny_scene.parent)
     config = N3VDataParserConfig(data=Path("scene"))
     assert config.data == tiny_scene
-    assert all(Path(source).is_absolute() for source in parse(Path("scene")).metadata["frame_sources"])
+    assert all(one.source.is_absolute() for one in parse(Path("scene")).metadata["frame_sources"])
 
 
 # -- scenes that are wrong ---------------------------------------------------------------------------------------------

@@ -10,11 +10,14 @@ from moegs_ns.cli.main import run
 from moegs_ns.experts.recipes import load_recipe, preset_file
 from moegs_ns.experts.registry import EXPERTS
 from moegs_ns.paths import resource_dir
+from moegs_ns.scene.dataparsers.layouts import LAYOUTS
 from moegs_ns.training.preset_options import check_preset_options
 from moegs_ns.training.stages import Scene, expert_stage, plan
 
 CONFIGS = resource_dir("configs")
 PRESETS = sorted(path.stem for path in (CONFIGS / "presets").glob("*.toml"))
+#: By what presets of scenes begin with.
+PRESET_LAYOUTS = {"n3v": "n3v", "technicolor": "technicolor", "hypernerf": "hypernerf", "dnerf": "blender"}
 SCENES = sorted(str(path) for path in (CONFIGS / "scenes").glob("*.toml"))
 
 
@@ -81,12 +84,18 @@ def test_nerfstudio_understands_the_command_lines_of_scenes(preset: str, tmp_pat
 
     from moegs_ns import method_configs
 
+    layout = LAYOUTS[PRESET_LAYOUTS[Path(preset).stem.partition("_")[0]]]
     for expert in tomllib.loads(Path(preset).read_text("utf8")).keys() & EXPERTS.keys():
         default = getattr(method_configs, f"moegs_{expert}").config
-        stage = expert_stage(Scene(tmp_path), expert, preset, "run", 7)
+        stage = expert_stage(Scene(tmp_path, layout.parser), expert, preset, "run", 7)
+        arguments = stage.command()[2:]
+        border = arguments.index(layout.parser)
         config = tyro.cli(
-            type(default), default=default, args=stage.command()[2:], config=(tyro.conf.FlagConversionOff,)
+            type(default), default=default, args=arguments[:border], config=(tyro.conf.FlagConversionOff,)
         )
+        options = tyro.cli(layout.config, args=arguments[border + 1 :], config=(tyro.conf.FlagConversionOff,))
+        data = tomllib.loads(Path(preset).read_text("utf8"))["data"]
+        assert data and {name: getattr(options, name) for name in data} == data
         recipe = load_recipe(expert, preset)
         assert config.max_num_iterations == recipe.steps
         assert config.pipeline.datamanager.cameras_per_step == recipe.cameras_per_step
