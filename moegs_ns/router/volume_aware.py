@@ -56,7 +56,8 @@ class RefinementNetwork(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """``[K,1,H,W]`` corrections from ``[K,inputs,H,W]``."""
-        return self.layers(inputs)
+        # A pixel's channels side by side: with so few of them the CPU's convolutions are several times as fast then.
+        return self.layers(inputs.contiguous(memory_format=torch.channels_last))
 
 
 class VolumeAwareRouter(Router):
