@@ -76,7 +76,12 @@ def test_all_stages_survive_a_kill(sample_scene: Path, tmp_path: Path) -> None:
 def test_a_signal_ends_everything_in_order(sample_scene: Path, tmp_path: Path, number: int, status: int) -> None:
     stg = tmp_path / "mixed" / "moegs-stg" / "tiny-seed42"
     process = subprocess.Popen(
-        command(sample_scene, tmp_path, "--experts", "stg"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command(sample_scene, tmp_path, "--experts", "stg"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell's background jobs, this test run perhaps among them, ignore interrupts, and so would their children.
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
     )
     deadline = time.monotonic() + PATIENCE
     while not (stg / "run.json").is_file():
