@@ -184,7 +184,7 @@ def test_every_expert_trains_on_a_capture_by_moving_cameras(method: str, expert_
     assert np.isfinite(results["psnr"])
 
 
-def test_a_mixture_and_its_fusion_on_such_a_capture(
+def test_a_mixture_its_fusion_and_its_student_on_such_a_capture(
     expert_runs: dict[str, Path], scenes: dict[str, Path], tmp_path: Path
 ) -> None:
     experts = tuple(expert_runs[method] for method in ("moegs-stg", "moegs-4dgaussians"))
@@ -194,6 +194,9 @@ def test_a_mixture_and_its_fusion_on_such_a_capture(
     assert plan.fused.scene.parser == "hypernerf-data"
     assert plan.fused.scene.options == ("--downscale", "1")
     assert plan.fused.command()[-4:] == [str(scenes["hypernerf"]), "hypernerf-data", "--downscale", "1"]
+    taught = start("moegs-distill", scenes["hypernerf"], tmp_path, 6)
+    taught.pipeline.teacher, taught.pipeline.student, taught.pipeline.pseudo_views = router, "stg", 1
+    assert np.isfinite(evaluate(train_config(taught))["results"]["psnr"])
 
 
 def test_experts_of_other_validation_frames_are_told(
