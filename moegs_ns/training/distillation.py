@@ -19,6 +19,7 @@ from moegs_ns.distill.teacher_cache import Precision
 from moegs_ns.experts.registry import expert_family, family_of
 from moegs_ns.router.experts import run_folder
 from moegs_ns.router.same_scene import check_same_scene
+from moegs_ns.runs.checkpoint_files import find_checkpoint
 from moegs_ns.runs.paths import absolute
 from moegs_ns.training.optimizers import OPTIMIZERS
 from moegs_ns.training.pipeline import MoegsPipelineConfig
@@ -108,9 +109,9 @@ class DistillTrainerConfig(MoegsTrainerConfig):
         super().prepare()
 
     def _resumed_run(self) -> Path | None:
-        if self.load_checkpoint is not None:
-            return self.load_checkpoint.parent.parent
-        return self.load_dir
+        if self.load_dir is not None:  # or the folder of checkpoints in it
+            return find_checkpoint(self.load_dir, self.load_step, self.relative_model_dir).parent.parent
+        return None if self.load_checkpoint is None else self.load_checkpoint.parent.parent
 
     def _take_recipe(self, recipe: Recipe) -> None:
         family = expert_family(recipe.family)

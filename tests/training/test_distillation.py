@@ -97,7 +97,8 @@ def test_kept_views_teach_what_live_ones_do_and_resume_bit_for_bit(
     assert errors["views"] == facts["shape"]["views"] == 11 * 4
     assert 0 < errors["image_max"] <= 0.5 / 255 + 1e-6 and 0 < errors["gate_max"] <= 0.5 / 255 + 1e-6
     assert read_run_record(whole)["distilled"]["quantisation"] == errors
-    resumed = distill(outputs, sample_scene, "stg", "resumed", *options, "--load-dir", whole, "--load-step", 8)
+    resumed = distill(outputs, sample_scene, "stg", "resumed", *options, "--load-dir",
+                      whole / "nerfstudio_models", "--load-step", 8)  # fmt: skip
     assert_equal_state(load(whole), load(resumed))
     live = distill(outputs, sample_scene, "stg", "live", "--teacher-views", "live")
     key = "_model.gaussians.params.means"
@@ -167,6 +168,8 @@ def test_what_cannot_teach_is_refused_before_anything_is_written(outputs: Path, 
     with pytest.raises(ValueError, match="at most 0.0001 GB for the teacher's 44 views"):
         distill(outputs, sample_scene, "ed3dgs", "refused", "--teacher-views", "cache", "--teacher-cache-gb", 1e-4,
                 "--gate-precision", "half")  # fmt: skip
+    with pytest.raises(ValueError, match="--pseudo-views-every of at least 2, found 1: some steps must show the video"):
+        distill(outputs, sample_scene, "stg", "refused", "--pseudo-views", 1, "--pseudo-views-every", 1)
     assert not (outputs / "mixed" / "moegs-distill" / "refused" / "nerfstudio_models").exists()
     stg = outputs / "mixed" / "moegs-stg" / "run"
     place = ["--output-dir", outputs, "--timestamp", "refused", "--data", sample_scene]
