@@ -10,8 +10,9 @@ Four ways to the same images, per expert its colours (3 channels) and the router
 - ``torch twin``: the single pass by the slow reference, for scale, once, on the smallest scene only.
 
 All begin with tensors of each expert and end with one of all, as the router's softmax over experts takes it: the single
-pass lays the experts' Gaussians end to end within the time that counts, the others lay their images one upon the other.
-Gradients are those of the experts' own tensors. Forward, and forward with the gradients of everything.
+pass reads the experts' Gaussians where they lie (through gsplat it lays them end to end within the time that counts),
+the others lay their images one upon the other. Gradients are those of the experts' own tensors. Forward, and forward
+with the gradients of everything.
 
 Two ways to the picture that is shown, forward only:
 

@@ -1,8 +1,7 @@
 """Experts of a synthetic scene, each with tensors of its own, and the ways to render them for a mixture.
 
 All ways begin with tensors of each expert and end with tensors of all, as the router's softmax over experts takes them:
-whatever draws several experts at once has to lay their Gaussians end to end first, and whatever draws them one by one
-has to lay their images one upon the other afterwards.
+what draws experts one by one has to lay their images one upon the other afterwards.
 """
 
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from moegs_ns.splats.mixture_frame import MixtureFrame, draw_mixture
 from moegs_ns.splats.mixture_library import MixtureLibrary
 from moegs_ns.splats.projection import ProjectionSettings
 from moegs_ns.splats.rasterize import Rasterized, rasterize
+from moegs_ns.splats.rasterize_experts import rasterize_experts
 from moegs_ns.splats.rays import ray_image
 from moegs_ns.splats.splats import Splats, concatenate
 
@@ -133,9 +133,12 @@ def one_pass_each(at: ExpertScene) -> Drawn:
 
 def single_pass(at: ExpertScene, backend: str = "auto") -> Drawn:
     """All experts at once."""
-    splats, expert_ids, colours, weights = end_to_end(at)
-    channels, experts = torch.cat([colours, weights], dim=1), len(at.experts)
-    result = rasterize(splats, channels, *at.view, expert_ids=expert_ids, num_experts=experts, backend=backend)
+    result = rasterize_experts(
+        [one.splats for one in at.experts],
+        [[one.colours, one.weights] for one in at.experts],
+        *at.view,
+        backend=backend,
+    )
     return Drawn([result.images], result.alphas)
 
 
@@ -158,15 +161,12 @@ def make_router(at: ExpertScene, seed: int = 0) -> VolumeAwareRouter:
 @torch.no_grad()
 def draw_ordinarily(at: ExpertScene, router: VolumeAwareRouter) -> MixtureFrame:
     """A mixture's frame in evaluation: the single pass, then the router's network, softmax and blend in torch."""
-    splats, expert_ids, colours, weights = end_to_end(at)
     experts = len(at.experts)
-    result: Rasterized = rasterize(
-        splats,
-        torch.cat([colours, weights], dim=1),
+    result: Rasterized = rasterize_experts(
+        [one.splats for one in at.experts],
+        [[one.colours, one.weights] for one in at.experts],
         *at.view,
-        expert_ids=expert_ids,
-        num_experts=experts,
-        background=colours.new_zeros(experts, COLOURS + WEIGHTS),
+        background=at.viewmat.new_zeros(experts, COLOURS + WEIGHTS),
         depth=True,
     )
     assert result.depths is not None

@@ -12,7 +12,8 @@
 namespace moegs {
 
 struct SceneInput {
-    const float *means2d, *conics, *opacities, *values, *depths;
+    const moegs_parts &parts;
+    const float *means2d, *conics, *depths;
     const int32_t *radii, *expert_ids;
 };
 
@@ -30,16 +31,18 @@ struct RecordLanes {
     float x0[kLanes], x1[kLanes], y0[kLanes], y1[kLanes];  // tiles, end exclusive, clamped to the image
     int32_t listed[kLanes];
 
-    void compute(const SceneInput &in, int64_t first, int count, float tiles_x, float tiles_y) {
+    // `opacities` of the Gaussians from `first` on.
+    void compute(const SceneInput &in, const float *opacities, int64_t first, int count, float tiles_x, float tiles_y) {
         float a[kLanes], b[kLanes], c[kLanes], o[kLanes], x[kLanes], y[kLanes], radius[kLanes];
         for (int i = 0; i < kLanes; ++i) {
-            const int64_t g = first + std::min(i, count - 1);
+            const int own = std::min(i, count - 1);
+            const int64_t g = first + own;
             x[i] = in.means2d[2 * g];
             y[i] = in.means2d[2 * g + 1];
             a[i] = in.conics[3 * g];
             b[i] = in.conics[3 * g + 1];
             c[i] = in.conics[3 * g + 2];
-            o[i] = in.opacities[g];
+            o[i] = opacities[own];
             radius[i] = i < count ? float(in.radii[g]) : 0.0f;
         }
         for (int i = 0; i < kLanes; ++i) {
@@ -149,6 +152,18 @@ struct CoverCounts {
     }
 };
 
+// Channels of the Gaussian in `row` of a part: its blocks' side by side, then zeros.
+inline void gather_channels(const moegs_frame &frame, const moegs_parts &parts, const moegs_part &part, int64_t row,
+                            float *channels) {
+    int filled = 0;
+    for (int block = 0; block < parts.blocks; ++block) {
+        const int width = parts.widths[block];
+        const float *values = part.values[block] + row * width;
+        for (int k = 0; k < width; ++k) channels[filled++] = values[k];
+    }
+    for (; filled < frame.padded_channels; ++filled) channels[filled] = 0.0f;
+}
+
 // Records, placements and keys of a range of Gaussians; returns how many are listed. Keys go to items[begin...].
 struct RangeTotals {
     int64_t listed = 0;
@@ -161,36 +176,42 @@ inline RangeTotals prepare_range(moegs_frame &frame, const SceneInput &in, int64
                                  const CoverCounts &cover, uint32_t *cells, Array<KeyedId> &items) {
     RangeTotals totals;
     alignas(64) RecordLanes lanes;
-    for (int64_t first = begin; first < end; first += kLanes) {
-        const int count = int(std::min<int64_t>(kLanes, end - first));
-        lanes.compute(in, first, count, float(frame.tiles_x), float(frame.tiles_y));
-        for (int i = 0; i < count; ++i) {
-            const int64_t g = first + i;
-            Placement place{};
-            if (lanes.listed[i]) {
-                place.expert = in.expert_ids ? in.expert_ids[g] : 0;
-                if (uint32_t(place.expert) >= uint32_t(frame.num_experts)) {
-                    totals.bad_expert = true;
-                    return totals;
+    int64_t part_end = 0;
+    for (int index = 0; index < in.parts.parts; ++index) {
+        const moegs_part &part = in.parts.part[index];
+        const int64_t part_begin = part_end;
+        part_end += part.count;
+        const int64_t own_end = std::min(end, part_end);
+        for (int64_t first = std::max(begin, part_begin); first < own_end; first += kLanes) {
+            const int count = int(std::min<int64_t>(kLanes, own_end - first));
+            const int64_t row = first - part_begin;
+            lanes.compute(in, part.opacities + row, first, count, float(frame.tiles_x), float(frame.tiles_y));
+            for (int i = 0; i < count; ++i) {
+                const int64_t g = first + i;
+                Placement place{};
+                if (lanes.listed[i]) {
+                    place.expert = in.expert_ids ? in.expert_ids[g] : index;
+                    if (uint32_t(place.expert) >= uint32_t(frame.num_experts)) {
+                        totals.bad_expert = true;
+                        return totals;
+                    }
+                    if (totals.listed == 0) totals.first_expert = totals.last_expert = place.expert;
+                    totals.ascending &= place.expert >= totals.last_expert;
+                    totals.last_expert = place.expert;
+                    place.x0 = uint16_t(lanes.x0[i]);
+                    place.y0 = uint16_t(lanes.y0[i]);
+                    place.x1 = uint16_t(lanes.x1[i]);
+                    place.y1 = uint16_t(lanes.y1[i]);
+                    place.first_row = uint32_t(totals.rows);  // within the range; made global later
+                    totals.rows += place.tiles();
+                    float *record = frame.records.data() + g * frame.stride;
+                    for (int k = 0; k < kRecordFloats; ++k) record[k] = lanes.fields[k][i];
+                    gather_channels(frame, in.parts, part, row + i, record + kRecordFloats);
+                    items[size_t(begin + totals.listed++)] = {sortable_bits(in.depths[g]), uint32_t(g)};
+                    cover.add(cells, place);
                 }
-                if (totals.listed == 0) totals.first_expert = totals.last_expert = place.expert;
-                totals.ascending &= place.expert >= totals.last_expert;
-                totals.last_expert = place.expert;
-                place.x0 = uint16_t(lanes.x0[i]);
-                place.y0 = uint16_t(lanes.y0[i]);
-                place.x1 = uint16_t(lanes.x1[i]);
-                place.y1 = uint16_t(lanes.y1[i]);
-                place.first_row = uint32_t(totals.rows);  // within the range; made global later
-                totals.rows += place.tiles();
-                float *record = frame.records.data() + g * frame.stride;
-                for (int k = 0; k < kRecordFloats; ++k) record[k] = lanes.fields[k][i];
-                const float *values = in.values + g * frame.channels;
-                for (int k = 0; k < frame.channels; ++k) record[kRecordFloats + k] = values[k];
-                for (int k = frame.channels; k < frame.padded_channels; ++k) record[kRecordFloats + k] = 0.0f;
-                items[size_t(begin + totals.listed++)] = {sortable_bits(in.depths[g]), uint32_t(g)};
-                cover.add(cells, place);
+                frame.placements[size_t(g)] = place;
             }
-            frame.placements[size_t(g)] = place;
         }
     }
     return totals;

@@ -99,12 +99,15 @@ int32_t moegs_project_backward(int64_t count, const float *means, const float *q
     return MOEGS_OK;
 }
 
-int32_t moegs_composite_forward(int64_t count, int32_t channels, int32_t num_experts, int32_t width, int32_t height,
-                                const float *means2d, const float *conics, const float *opacities,
-                                const float *values, const float *depths, const int32_t *radii,
+int32_t moegs_composite_forward(const moegs_parts *parts, int32_t num_experts, int32_t width, int32_t height,
+                                const float *means2d, const float *conics, const float *depths, const int32_t *radii,
                                 const int32_t *expert_ids, int32_t threads, float *images, float *alphas,
                                 moegs_frame **frame) {
     return guarded([&]() -> int32_t {
+        int64_t count = 0;
+        for (int part = 0; part < parts->parts; ++part) count += parts->part[part].count;
+        int channels = 0;
+        for (int block = 0; block < parts->blocks; ++block) channels += parts->widths[block];
         if (width >= (1 << 19) || height >= (1 << 19) || count > 0x7fffffff) return MOEGS_TOO_LARGE;
         moegs_frame *f = new moegs_frame{};
         struct Owner {
@@ -120,7 +123,7 @@ int32_t moegs_composite_forward(int64_t count, int32_t channels, int32_t num_exp
         f->tiles_x = (width + kTile - 1) / kTile;
         f->tiles_y = (height + kTile - 1) / kTile;
         f->stride = (kRecordFloats + f->padded_channels + 15) / 16 * 16;
-        const SceneInput input{means2d, conics, opacities, values, depths, radii, expert_ids};
+        const SceneInput input{*parts, means2d, conics, depths, radii, expert_ids};
         const int32_t status = bin_gaussians(*f, input, threads);
         if (status != MOEGS_OK) return status;
         f->entry_blocks = Array<uint16_t>(size_t(f->num_entries));

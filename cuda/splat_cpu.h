@@ -15,7 +15,7 @@ extern "C" {
 #endif
 
 // Raised whenever a signature below changes, so that a caller can refuse a library it does not know.
-#define MOEGS_SPLAT_ABI 7
+#define MOEGS_SPLAT_ABI 8
 
 enum {
     MOEGS_OK = 0,
@@ -59,11 +59,23 @@ int32_t moegs_project_backward(int64_t count, const float *means, const float *q
                                const float *v_means2d, const float *v_depths, const float *v_conics,
                                const float *v_compensations, float *v_means, float *v_quats, float *v_scales);
 
-// Composites every expert front to back with its own transmittance. expert_ids may be null (all zero).
+// Composites every expert front to back with its own transmittance. Gaussians come in parts, each with arrays of its own:
+// rows of means2d and all else that is of all Gaussians are those of the first part, then those of the second, ... A
+// Gaussian's channels are those of its part's blocks, side by side. expert_ids may be null: then each part is an expert,
+// in their order (or, being the only one, all there is).
 // With a non-null `frame`, *frame receives a new object for moegs_composite_backward; free it with moegs_frame_free.
-int32_t moegs_composite_forward(int64_t count, int32_t channels, int32_t num_experts, int32_t width, int32_t height,
+typedef struct {
+    int64_t count;               // Gaussians
+    const float *opacities;      // [count]
+    const float *const *values;  // [blocks], each [count, width of the block]
+} moegs_part;
+typedef struct {
+    int32_t parts, blocks;
+    const moegs_part *part;      // [parts]
+    const int32_t *widths;       // [blocks] channels
+} moegs_parts;
+int32_t moegs_composite_forward(const moegs_parts *parts, int32_t num_experts, int32_t width, int32_t height,
                                 const float *means2d /*[N,2]*/, const float *conics /*[N,3]*/,
-                                const float *opacities /*[N]*/, const float *values /*[N,C]*/,
                                 const float *depths /*[N]*/, const int32_t *radii /*[N]*/,
                                 const int32_t *expert_ids /*[N]*/, int32_t threads, float *images /*[K,H,W,C]*/,
                                 float *alphas /*[K,H,W]*/, moegs_frame **frame);

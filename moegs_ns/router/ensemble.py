@@ -32,14 +32,14 @@ from moegs_ns.router.experts import (
     run_folder,
     unique_names,
 )
-from moegs_ns.router.instant import Instant, side_by_side
+from moegs_ns.router.instant import Instant, as_wide
 from moegs_ns.router.same_scene import check_same_scene, facts_of_training_data
 from moegs_ns.router.splat_cache import SplatCache
 from moegs_ns.runs.checkpoint_files import find_checkpoint
 from moegs_ns.runs.checkpoints import read_checkpoint
 from moegs_ns.splats.camera import viewmat_from_camera_to_world
 from moegs_ns.splats.rasterize import resolve_backend
-from moegs_ns.splats.splats import Splats, concatenate
+from moegs_ns.splats.splats import Splats
 
 _UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, EOFError, pickle.UnpicklingError)
 
@@ -290,14 +290,12 @@ class EnsembleModel(Model):
             viewmat = viewmat_from_camera_to_world(camera.camera_to_worlds[0].to(self.device))
             time = camera_time(camera, self.config.default_time)
             (experts, rows), parts = self.rendering_at(time), self.expert_splats(time)
-            splats, expert_ids = concatenate(parts)
             return Instant(
                 time=time,
                 experts=experts,
                 rows=rows,
-                splats=splats,
-                expert_ids=expert_ids,
-                channels=side_by_side([e.channels(own, viewmat) for e, own in zip(experts, parts, strict=True)]),
+                parts=parts,
+                channels_of_parts=as_wide([e.channels(own, viewmat) for e, own in zip(experts, parts, strict=True)]),
                 viewmat=viewmat,
                 intrinsics=camera.get_intrinsics_matrices()[0].to(self.device),
                 width=int(camera.width.item()),
@@ -307,8 +305,8 @@ class EnsembleModel(Model):
     @torch.no_grad()
     def channel_backgrounds(self, instant: Instant) -> Tensor:
         """``[K,C]`` channels behind each expert's Gaussians."""
-        return side_by_side(
-            [expert.channel_background(self.background_color(expert))[None] for expert in instant.experts]
+        return torch.cat(
+            as_wide([expert.channel_background(self.background_color(expert))[None] for expert in instant.experts])
         )
 
     @torch.no_grad()

@@ -47,7 +47,11 @@ class GaussianWeights(nn.Module):
 
     def channels(self, time: float, rows: slice = ALL_ROWS) -> Tensor:
         """``[N,base + 1]`` weights and t * w_time at ``time`` in [0,1], of those Gaussians in ``rows``."""
-        return torch.cat([self.base[rows], time * self.time[rows]], dim=1)
+        return torch.cat(self.channel_blocks(time, rows), dim=1)
+
+    def channel_blocks(self, time: float, rows: slice = ALL_ROWS) -> tuple[Tensor, Tensor]:
+        """``[N,base]`` and ``[N,1]``, which `channels` puts side by side."""
+        return self.base[rows], time * self.time[rows]
 
 
 def resize_to_checkpoint(module: nn.Module, state_dict: dict, prefix: str, *_: object) -> None:

@@ -52,6 +52,14 @@ class Router(nn.Module):
         weights = self.gaussian_weights
         return weight_channels(weights, time, rows) if weights else None
 
+    def channel_blocks(self, time: float, rows: Sequence[slice] | None = None) -> list[tuple[Tensor, Tensor]] | None:
+        """What `channels` joins, expert by expert: weights ``[N_k, weight_channels - 1]``, t * w_time ``[N_k, 1]``."""
+        weights = self.gaussian_weights
+        if not weights:
+            return None
+        rows = [ALL_ROWS] * len(weights) if rows is None else rows
+        return [one.channel_blocks(time, own) for one, own in zip(weights, rows, strict=True)]
+
     def logits(self, view: RouterView) -> Tensor:
         """``[K,H,W]`` one logit per expert and pixel."""
         raise NotImplementedError

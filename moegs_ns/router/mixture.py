@@ -178,13 +178,12 @@ class MixtureModel(EnsembleModel):
             ValueError: there are no experts.
         """
         instant = self.instant(camera)
-        channels, background = instant.channels, self.channel_backgrounds(instant)
-        weights = self.router.channels(instant.time, instant.rows)
+        background, weights = self.channel_backgrounds(instant), self.router.channel_blocks(instant.time, instant.rows)
         if weights is not None:
-            empty = background.new_full((len(background), weights.shape[1]), self.config.weight_background)
-            channels = torch.cat([channels, weights], dim=1)
+            width = sum(block.shape[1] for block in weights[0])
+            empty = background.new_full((len(background), width), self.config.weight_background)
             background = torch.cat([background, empty], dim=1)
-        return instant.rasterize(channels=channels, background=background, depth=depth), instant
+        return instant.rasterize_parts(weights, background=background, depth=depth), instant
 
     def pictures(self, composited: Tensor, instant: Instant, rays: Tensor) -> Tensor:
         """The experts' pictures ``[K,H,W,3]`` from their channels ``[K,H,W,C]`` and the image's rays ``[6,H,W]``.
@@ -199,7 +198,7 @@ class MixtureModel(EnsembleModel):
         """Everything a router may look at for one camera; ``depth`` where it is wanted beyond the router's need."""
         result, instant = self.composite(camera, depth or self.router.needs_depth)
         rays = instant.rays()
-        channels = instant.channels.shape[1]
+        channels = instant.num_channels
         view = RouterView(
             time=instant.time,
             rays=rays,
@@ -284,7 +283,7 @@ class MixtureModel(EnsembleModel):
             return {"rgb": render_union(instant, gates, background, gains, details=False).rgb}
         union = render_union(instant, gates, background)
         assert union.depth is not None and union.shares is not None
-        alone = instant.rasterize(channels=instant.channels, background=self.channel_backgrounds(instant)).images
+        alone = instant.rasterize_parts(background=self.channel_backgrounds(instant)).images
         return {
             "rgb": union.rgb.clamp(0.0, 1.0),
             "accumulation": union.alpha[..., None],

@@ -29,7 +29,7 @@ from torch import Tensor
 from moegs_ns.splats.native_build import Build, NativeBuildError, ensure_library
 from moegs_ns.splats.native_prebuilt import LEVELS, best_level, prebuilt, prebuilt_levels, processor_flags
 
-_ABI = 7
+_ABI = 8
 _PARALLEL = {0: "serial", 1: "threads", 2: "openmp"}
 _ERRORS = {
     1: "expected expert ids in [0, num_experts), found one outside; check expert_ids",

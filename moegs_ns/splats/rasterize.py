@@ -166,7 +166,9 @@ def rasterize(
     projected = _project_in_groups(module, splats, viewmat, K, width, height, expert_ids, settings_per_expert)
     if together:
         expert_ids, num_experts = torch.zeros_like(expert_ids), 1
-    opacities = splats.opacities * projected.compensations
+    opacities = splats.opacities
+    if any(own.antialiased for own in settings_per_expert):  # otherwise all compensations are 1
+        opacities = opacities * projected.compensations
     blended = torch.cat([channels, projected.depths[:, None]], dim=1) if depth else channels
     images, alphas = module.composite(
         projected.means2d,
@@ -181,12 +183,25 @@ def rasterize(
         height,
         absgrad=absgrad,
     )
+    return finish(images, alphas, projected, background, depth)
+
+
+def finish(images: Tensor, alphas: Tensor, projected: Projected, background: Tensor | None, depth: bool) -> Rasterized:
+    """Makes the result of what was composited.
+
+    Args:
+        images: ``[K,H,W,C]``, with ``depth`` one channel more.
+        alphas: ``[K,H,W]``.
+        projected: all Gaussians.
+        background: ``[C]`` or ``[K,C]``, or None for black.
+        depth: the last channel is depth times opacity.
+    """
     depths = None
     if depth:
         depths = images[..., -1] / alphas.clamp(min=_MIN_ALPHA_FOR_DEPTH)
         images = images[..., :-1]
     if background is not None:
-        per_expert = background.expand(num_experts, -1)[:, None, None, :]
+        per_expert = background.expand(len(images), -1)[:, None, None, :]
         images = images + (1.0 - alphas)[..., None] * per_expert
     return Rasterized(images=images, alphas=alphas, depths=depths, means2d=projected.means2d, radii=projected.radii)
 

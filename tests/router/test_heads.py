@@ -52,11 +52,12 @@ def test_every_expert_in_one_pass_equals_it_alone_bit_for_bit(
     model = make_mixture(runs)
     randomise_router(model)
     calls = []
-    composite = native_backend.composite
-    monkeypatch.setattr(native_backend, "composite", lambda *a, **k: calls.append(a) or composite(*a, **k))
+    composite = native_backend.composite_parts
+    monkeypatch.setattr(native_backend, "composite_parts", lambda *a, **k: calls.append(a) or composite(*a, **k))
     outputs = {time: render(model, time) for time in (0.0, 0.4, 1.0)}
     assert len(calls) == 3
-    assert calls[0][3].shape[1] == 9 + 3 + 1  # the widest expert's channels, the weights, depth
+    for blocks in calls[0][3]:  # of each expert: the widest expert's channels, the weights, depth
+        assert [block.shape[1] for block in blocks] == [9, 2, 1, 1]
     for time, images in outputs.items():
         for name, (_, expert) in zip(NAMES, experts, strict=True):
             alone = render(expert, time)["rgb"]

@@ -70,13 +70,13 @@ def test_one_pass_equals_separate_renders_bit_for_bit(tmp_path: Path) -> None:
 def test_colour_and_weights_share_one_compositing(runs: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     model = make_mixture(runs)
     calls = []
-    composite = native_backend.composite
+    composite = native_backend.composite_parts
 
     def counted(*args: Any, **kwargs: Any) -> Any:
         calls.append(args)
         return composite(*args, **kwargs)
 
-    monkeypatch.setattr(native_backend, "composite", counted)
+    monkeypatch.setattr(native_backend, "composite_parts", counted)
     camera = make_camera(0.25)
     viewmat = viewmat_from_camera_to_world(camera.camera_to_worlds[0])
     with torch.no_grad():

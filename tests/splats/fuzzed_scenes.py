@@ -13,6 +13,7 @@ import torch
 
 from moegs_ns.splats.conventions import GSPLAT_1_4, GSPLAT_1_5
 from moegs_ns.splats.projection import ProjectionSettings
+from moegs_ns.splats.rasterize_experts import rasterize_experts
 from moegs_ns.splats.splats import Splats
 from tests.splats.random_scenes import Scene, random_scene
 
@@ -65,3 +66,22 @@ def fuzzed_scene(seed: int) -> Scene:
     if choose.random() < 0.3 and len(scene.splats):  # many at equal positions
         parts["means"] = torch.where(depths[:, None] > 0, parts["means"][:1], parts["means"])
     return replace(scene, splats=Splats(**parts))
+
+
+def draw_in_parts(scene: Scene, backend: str, depth: bool) -> None:
+    """Render the scene's experts from tensors of their own, channels in two blocks (the first may be empty), with all
+    gradients."""
+    rows = [torch.nonzero(scene.expert_ids == k).squeeze(1) for k in range(scene.num_experts)]
+    names = ("means", "quats", "scales", "opacities")
+    parts = [Splats(*(getattr(scene.splats, name)[own].clone().requires_grad_() for name in names)) for own in rows]
+    middle = scene.channels.shape[1] // 2
+    blocks = [
+        [scene.channels[own, :middle].clone().requires_grad_(), scene.channels[own, middle:].clone().requires_grad_()]
+        for own in rows
+    ]
+    settings = scene.settings
+    view = (scene.viewmat, scene.K, scene.width, scene.height)
+    result = rasterize_experts(parts, blocks, *view, settings=settings, depth=depth, backend=backend)
+    leaves = [getattr(part, name) for part in parts for name in names] + [block for own in blocks for block in own]
+    for gradient, leaf in zip(torch.autograd.grad(result.images.sum(), leaves), leaves, strict=True):
+        assert gradient.shape == leaf.shape

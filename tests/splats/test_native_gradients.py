@@ -7,7 +7,7 @@ import gc
 import pytest
 import torch
 
-from moegs_ns.splats import native_backend, torch_backend
+from moegs_ns.splats import native_backend, native_compositing, torch_backend
 from tests.splats.comparisons import compare_gradients, compare_renderings
 from tests.splats.random_scenes import ANTIALIASED, CLASSIC, Scene, hard_cases, random_scene, render
 
@@ -220,8 +220,10 @@ def test_backward_twice_through_a_retained_graph():
 
 def test_frames_are_freed_with_their_graph(monkeypatch):
     freed = []
-    original = native_backend._Frame.__del__
-    monkeypatch.setattr(native_backend._Frame, "__del__", lambda frame: (freed.append(frame.pointer), original(frame)))
+    original = native_compositing._Frame.__del__
+    monkeypatch.setattr(
+        native_compositing._Frame, "__del__", lambda frame: (freed.append(frame.pointer), original(frame))
+    )
     for _ in range(3):
         composite_gradients(random_scene(67, 20), native_backend, torch.float32)
     gc.collect()

@@ -19,12 +19,13 @@ from tests.splats.random_scenes import render
 # Every kernel against its twin, and what the fuzzed scenes reach beyond that.
 FUZZ = """
 import torch
-from tests.splats.fuzzed_scenes import fuzzed_scene
+from tests.splats.fuzzed_scenes import draw_in_parts, fuzzed_scene
 from tests.splats.random_scenes import render
 
 for seed in range(90):
     torch.set_num_threads(1 + seed % 3)
     render(fuzzed_scene(seed), "native", depth=seed % 2 == 0, absgrad=seed % 5 != 0)
+    draw_in_parts(fuzzed_scene(seed), "native", depth=seed % 2 == 0)
 print("no crash")
 """
 
