@@ -28,9 +28,18 @@ struct Upstream {
     const float *images, *alphas;  // [K,H,W,C] and [K,H,W], either may be null
 };
 
+// The rows [first, first + count) of all entries' sums. What is not written counts as zero.
+struct Rows {
+    uint32_t first, count;
+    int floats;        // of a row
+    float *sums;       // [count, floats]
+    uint8_t *written;  // [count]
+    float *at(uint32_t row) const { return sums + size_t(row - first) * size_t(floats); }
+};
+
 template <int StaticChannels, bool Geometry, bool Absolute>
-void composite_tile_backward(const moegs_frame &frame, int64_t job, const Upstream &upstream, int row_floats,
-                             float *rows, uint8_t *row_written) {
+void composite_tile_backward(const moegs_frame &frame, int64_t job, const Upstream &upstream, const Rows &rows) {
+    const int row_floats = rows.floats;
     const int channels = StaticChannels ? StaticChannels : frame.padded_channels;
     const int stride = StaticChannels ? 16 : frame.stride;
     const TilePlace tile(frame, job);
@@ -121,8 +130,8 @@ void composite_tile_backward(const moegs_frame &frame, int64_t job, const Upstre
         }
 
         const uint32_t row = frame.entries[entry].row;
-        float *out = rows + size_t(row) * size_t(row_floats);
-        row_written[row] = 1;
+        float *out = rows.at(row);
+        rows.written[row - rows.first] = 1;
         if constexpr (StaticChannels > 0) {
             sum_lanes<kFirstChannel + StaticChannels>(sum, out);
         } else {
@@ -147,18 +156,18 @@ struct Gradients {
 };
 
 // Adds a Gaussian's rows and turns the moments into gradients; `total` is scratch of one row.
-inline void finish_gaussian(const moegs_frame &frame, const RowLayout &layout, int64_t g, const float *rows,
-                            const uint8_t *row_written, Floats *total, const Gradients &out) {
+inline void finish_gaussian(const moegs_frame &frame, const RowLayout &layout, int64_t g, const Rows &rows,
+                            Floats *total, const Gradients &out) {
     const int vectors = layout.floats / kLanes;
     const Placement place = frame.placements[size_t(g)];
     const uint32_t end = place.first_row + place.tiles();
     for (int v = 0; v < vectors; ++v) total[v] = Floats{};
     bool any_row = false;
     for (uint32_t row = place.first_row; row < end; ++row) {
-        if (!row_written[row]) continue;
+        if (!rows.written[row - rows.first]) continue;
         any_row = true;
         for (int v = 0; v < vectors; ++v)
-            total[v] = total[v] + load<Floats>(rows + size_t(row) * size_t(layout.floats) + size_t(v * kLanes));
+            total[v] = total[v] + load<Floats>(rows.at(row) + size_t(v * kLanes));
     }
     const float *sums = reinterpret_cast<const float *>(total);
     if (layout.geometry) {

@@ -65,6 +65,9 @@ struct moegs_frame {
     int stride;                      // floats per record, channels included
     int64_t num_entries = 0;
 
+    // Gaussians [begin_of_expert[k], begin_of_expert[k + 1]) are expert k's, where they came in that order: then so are the
+    // rows of its entries, from tile_begin of its first tile on. Empty where they did not.
+    std::vector<int64_t> begin_of_expert;
     moegs::Array<float> records;           // [count, stride], written where listed
     moegs::Array<moegs::Placement> placements;  // [count]
     moegs::Array<uint32_t> tile_begin;     // [K * tiles + 1] first entry of every tile

@@ -33,7 +33,7 @@ int32_t guarded(const Body &body) {
 }
 
 using ForwardTile = void (*)(const moegs_frame &, int64_t, float *, float *);
-using BackwardTile = void (*)(const moegs_frame &, int64_t, const Upstream &, int, float *, uint8_t *);
+using BackwardTile = void (*)(const moegs_frame &, int64_t, const Upstream &, const Rows &);
 
 // Channel counts up to kMaxStaticChannels have their own loops; index 0 serves every other count.
 constexpr ForwardTile kForward[] = {
@@ -123,6 +123,11 @@ int32_t moegs_composite_forward(const moegs_parts *parts, int32_t num_experts, i
         f->tiles_x = (width + kTile - 1) / kTile;
         f->tiles_y = (height + kTile - 1) / kTile;
         f->stride = (kRecordFloats + f->padded_channels + 15) / 16 * 16;
+        if (!expert_ids && parts->parts == num_experts) {
+            f->begin_of_expert.push_back(0);
+            for (int part = 0; part < parts->parts; ++part)
+                f->begin_of_expert.push_back(f->begin_of_expert.back() + parts->part[part].count);
+        }
         const SceneInput input{*parts, means2d, conics, depths, radii, expert_ids};
         const int32_t status = bin_gaussians(*f, input, threads);
         if (status != MOEGS_OK) return status;
@@ -148,23 +153,33 @@ int32_t moegs_composite_backward(const moegs_frame *frame, int32_t threads, cons
         const moegs_frame &f = *frame;
         const bool geometry = v_means2d != nullptr, with_absolute = geometry && v_abs_means2d != nullptr;
         const RowLayout layout(f, geometry, with_absolute);
-        Array<float> rows{size_t(f.num_entries) * size_t(layout.floats)};
-        Array<uint8_t> row_written{size_t(f.num_entries)};
-        std::memset(row_written.data(), 0, size_t(f.num_entries));
         const Upstream upstream{v_images, v_alphas};
-        const BackwardTile tile = kBackward[specialisation(f.channels)][geometry + with_absolute];
-        on_tasks(f.jobs(), threads, [&](int64_t job) {
-            tile(f, job, upstream, layout.floats, rows.data(), row_written.data());
-        });
-
         const Gradients out{v_means2d, v_conics, v_opacities, v_values, v_abs_means2d};
+        const BackwardTile tile = kBackward[specialisation(f.channels)][geometry + with_absolute];
         const int vectors = layout.floats / kLanes;
         Array<Floats> totals{size_t(threads * vectors)};
-        on_ranges(f.count, threads, [&](int worker, int64_t begin, int64_t end) {
-            for (int64_t g = begin; g < end; ++g)
-                finish_gaussian(f, layout, g, rows.data(), row_written.data(),
-                                totals.data() + size_t(worker * vectors), out);
-        });
+        // Experts one after the other where they can be told apart: the rows of one stay in the nearer caches until they
+        // are added up, and the next expert's take their place.
+        const bool apart = !f.begin_of_expert.empty();
+        const int64_t groups = apart ? f.num_experts : 1, jobs = f.jobs() / groups;
+        uint32_t most_rows = 0;
+        for (int64_t group = 0; group < groups; ++group)
+            most_rows = std::max(most_rows, f.tile_begin[size_t((group + 1) * jobs)] - f.tile_begin[size_t(group * jobs)]);
+        Array<float> sums{size_t(most_rows) * size_t(layout.floats)};
+        Array<uint8_t> written{size_t(most_rows)};
+        for (int64_t group = 0; group < groups; ++group) {
+            const uint32_t first = f.tile_begin[size_t(group * jobs)];
+            const uint32_t count = f.tile_begin[size_t((group + 1) * jobs)] - first;
+            const Rows rows{first, count, layout.floats, sums.data(), written.data()};
+            std::memset(rows.written, 0, count);
+            on_tasks(jobs, threads, [&](int64_t job) { tile(f, group * jobs + job, upstream, rows); });
+            const int64_t begin = apart ? f.begin_of_expert[size_t(group)] : 0;
+            const int64_t end = apart ? f.begin_of_expert[size_t(group) + 1] : f.count;
+            on_ranges(end - begin, threads, [&](int worker, int64_t from, int64_t to) {
+                for (int64_t g = begin + from; g < begin + to; ++g)
+                    finish_gaussian(f, layout, g, rows, totals.data() + size_t(worker * vectors), out);
+            });
+        }
         return MOEGS_OK;
     });
 }
