@@ -1,4 +1,4 @@
-"""Memory that training on a CPU asks for anew in every step is kept by the process."""
+"""Memory that training and rendering on a CPU ask for anew in every step and frame is kept by the process."""
 
 import ctypes
 import sys
@@ -12,11 +12,11 @@ _KEPT_BYTES = 512 << 20
 
 
 def keep_freed_memory(device: torch.device | str) -> bool:
-    """For training on a CPU, let the C library reuse freed blocks instead of giving them back to the system at once.
+    """On a CPU, let the C library reuse freed blocks instead of giving them back to the system at once.
 
-    A training step frees and asks for the same blocks of some hundred kilobytes to some megabytes again and again; each
-    time fresh, their pages come one by one: 6,000 to 10,000 faults a step, a tenth of its time. At most 512 MB that
-    nobody uses stay with the process. Holds for the process, from the call on.
+    A training step, or a frame, frees and asks for the same blocks of some hundred kilobytes to some megabytes again
+    and again; each time fresh, their pages come one by one: 6,000 to 10,000 faults a step, a tenth of its time. At most
+    512 MB that nobody uses stay with the process. Holds for the process, from the call on.
 
     Returns:
         Whether ``device`` is a CPU and the C library one that can be told so (glibc).

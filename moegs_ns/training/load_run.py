@@ -28,6 +28,7 @@ from moegs_ns.runs.record import read_run_record
 from moegs_ns.scene.dataparsers.base import DynamicDataParserConfig
 from moegs_ns.scene.dataparsers.layouts import Layout, find_layout
 from moegs_ns.scene.dataset import FrameDataset
+from moegs_ns.training.allocator import keep_freed_memory
 
 Config = TypeVar("Config")
 #: Models that hold experts, by what their records call them, with the options that say where those once were.
@@ -145,7 +146,9 @@ def _model(
     run: Path, record: Mapping[str, Any], checkpoint: Mapping[str, Any], device: torch.device | str | None
 ) -> Model:
     model = _ensemble(record, checkpoint) if record["expert"]["name"] in _ENSEMBLES else _expert(run)
-    return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    keep_freed_memory(device)
+    return model.to(device).eval()
 
 
 def _expert(run: Path) -> Model:

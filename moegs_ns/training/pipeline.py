@@ -18,6 +18,7 @@ from torch import Tensor
 
 from moegs_ns.reporting.ensembles import reference_pictures
 from moegs_ns.reporting.metrics import MetricsProtocol, as_float_image
+from moegs_ns.training.allocator import keep_freed_memory
 from moegs_ns.training.random_state import preserved_random_state
 from moegs_ns.training.render_meter import RenderMeter
 from moegs_ns.viewer.start_view import StartView
@@ -57,6 +58,7 @@ class MoegsPipeline(VanillaPipeline):
                 f"expected one device per run, found {world_size}; "
                 "train different experts on different devices instead (CUDA_VISIBLE_DEVICES=... ns-train ...)"
             )
+        keep_freed_memory(device)
         super().__init__(config, device, test_mode, world_size, local_rank, grad_scaler)
         self._metrics = MetricsProtocol(lpips=tuple(config.lpips))
         self._add_viewer_elements()

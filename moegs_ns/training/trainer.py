@@ -29,7 +29,6 @@ from moegs_ns.runs.record import (
     read_run_record,
     write_run_record,
 )
-from moegs_ns.training.allocator import keep_freed_memory
 from moegs_ns.training.divergence import check_losses, check_parameters
 from moegs_ns.training.optimizers import SinglePassOptimizers, describe_learning_rates, scaled_groups, used_groups
 from moegs_ns.training.pipeline import describe_model
@@ -59,7 +58,6 @@ class MoegsTrainer(Trainer):
 
     def setup(self, test_mode: Literal["test", "val", "inference"] = "val") -> None:
         """Build pipeline, optimizers, viewer and writers, load the checkpoint to resume from, write ``run.json``."""
-        keep_freed_memory(self.device)
         super().setup(test_mode)
         self.base_dir.mkdir(parents=True, exist_ok=True)
         checkpoints.remove_unfinished_checkpoints(self.base_dir)

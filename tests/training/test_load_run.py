@@ -10,6 +10,8 @@ import pytest
 from moegs_ns.reporting.metrics import psnr
 from moegs_ns.runs.record import read_run_record
 from moegs_ns.scene.dataparsers.n3v import N3VDataParserConfig
+from moegs_ns.training import load_run as load_run_module
+from moegs_ns.training import pipeline
 from moegs_ns.training.load_run import config_from_plain, load_run
 from tests.training.inprocess import evaluate, train
 
@@ -52,6 +54,17 @@ def test_views_and_renders_are_those_ns_eval_scored(runs: dict[str, Path], name:
         assert psnr(outputs["rgb"].clamp(0, 1), view.truth) == pytest.approx(row["psnr"], abs=1e-4)
         assert view.truth.shape == (30, 40, 3)
     assert loaded.fps == 30.0
+
+
+def test_freed_memory_is_kept_wherever_frames_are_drawn(
+    runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = []
+    for module in (load_run_module, pipeline):
+        monkeypatch.setattr(module, "keep_freed_memory", lambda device, where=module: told.append((where, str(device))))
+    load_run(runs["stg"], device="cpu")
+    evaluate(runs["stg"], tmp_path / "eval.json")
+    assert told == [(load_run_module, "cpu"), (pipeline, "cpu")]
 
 
 def test_a_split_without_cameras_is_refused(runs: dict[str, Path]) -> None:
