@@ -5,11 +5,12 @@
     python benchmarks/write_results.py
 
 Per student: the expert as it was trained alone (*retrained*: the same recipe, seed and data), taught without masks
-(*unweighted*), taught by Eq. 11 (*weighted*). Resumable: finished runs are skipped, interrupted ones go on from their
-last checkpoint. Writes one JSON per mixture and student into benchmarks/results/distillation.
+(*unweighted*), taught by Eq. 11 (*weighted*); and how well each learnt what it was shown (student_fit.py). Resumable:
+finished runs are skipped, interrupted ones go on from their last checkpoint. Writes one JSON per mixture and student
+into benchmarks/results/distillation.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +18,7 @@ from typing import Annotated, Any
 import tyro
 from machine import describe_measurement
 from rich.console import Console
+from student_fit import training_fit
 from suites import (
     DISTILLATION_RESULTS,
     ROOT,
@@ -116,15 +118,24 @@ def teachings(suite: Suite, arguments: Arguments) -> list[Teaching]:
     return planned
 
 
-def rows_of(teaching: Teaching, student: str, variants: Sequence[str]) -> dict[str, Any]:
-    """What is kept of a mixture and one of its students, by row."""
+def stages_of(teaching: Teaching, student: str, variants: Sequence[str]) -> dict[str, Stage]:
+    """A mixture and one of its students, by row."""
     stages = {MIXTURE: teaching.mixture, RETRAINED: teaching.expert(student)}
-    stages |= {variant: teaching.students[student, variant] for variant in variants}
+    return stages | {variant: teaching.students[student, variant] for variant in variants}
+
+
+def rows_of(stages: Mapping[str, Stage], fit: Mapping[str, Any]) -> dict[str, Any]:
+    """What is kept of a mixture and one of its students, by row.
+
+    Args:
+        stages: see `stages_of`.
+        fit: see `training_fit`.
+    """
     rows = {}
     for row, stage in stages.items():
         result = read_result(stage.run)
         taught = result.record.get("distilled")
-        rows[row] = keep(result, stage, {} if taught is None else {"distilled": taught})
+        rows[row] = keep(result, stage, {"fit": fit[row], **({} if taught is None else {"distilled": taught})})
     return rows
 
 
@@ -144,12 +155,14 @@ def main(arguments: Arguments, processes: Processes | None = None) -> None:
             processes=processes,
         )
         for student in dict.fromkeys(name for name, _ in teaching.students):
+            own = stages_of(teaching, student, arguments.variants)
+            students = {row: stage.run for row, stage in own.items() if row != MIXTURE}
             content = {
                 "schema_version": SCHEMA_VERSION,
                 "suite": {"name": suite.name, "description": suite.description},
                 "student": student,
                 "options": list(arguments.options),
-                "rows": rows_of(teaching, student, arguments.variants),
+                "rows": rows_of(own, training_fit(own[MIXTURE].run, students)),
                 "measurement": {key: value for key, value in describe_measurement().items() if key != "source"},
             }
             named = "".join(f"-{option.lstrip('-')}" for option in arguments.options)

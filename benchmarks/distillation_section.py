@@ -11,7 +11,18 @@ from moegs_ns.reporting.rows import seconds_by, training_clock
 from moegs_ns.reporting.tables import Table, mean_and_deviation
 
 _UNKNOWN, _NONE = "n/a", "-"
-_HEADER = ["", "PSNR", "over retrained", "SSIM", "FPS", "N", "MB", "train s"]
+_HEADER = [
+    "",
+    "PSNR",
+    "over retrained",
+    "SSIM",
+    "on training views",
+    "to the teacher there",
+    "FPS",
+    "N",
+    "MB",
+    "train s",
+]
 _HEAD = """## Distillation
 
 Experts trained anew beside their mixture (MoE-GS §3.4, App. G): `moegs-distill`. *Retrained* is the expert alone, same
@@ -60,6 +71,8 @@ def _cells(of_seeds: Sequence[dict[str, Any]], label: str) -> list[str]:
         _said([result.scores["psnr"] for result in results], ".2f"),
         _NONE if label == "retrained" else _said(leads, "+.2f"),
         _said([result.scores["ssim"] for result in results], ".4f"),
+        _said([row["fit"]["video"] for row in rows], ".2f"),
+        _NONE if label == "mixture" else _said([row["fit"]["teacher"] for row in rows], ".2f"),
         _said([result.scores["fps"] for result in results], ".1f"),
         _said([result.num_gaussians for result in results], ",.0f"),
         _said([result.megabytes for result in results], ".1f"),
@@ -84,10 +97,11 @@ def _notes(contents: Sequence[dict[str, Any]]) -> list[str]:
             f"{1000 * gate:.2f} (gates) thousandths of the range off in the root mean square."
         )
     clock = "processor time" if all(_has_processor_time(one) for one in contents) else "on the wall"
-    notes.append(
+    notes += [
+        "Training views: PSNR against the video, and against the teacher's pictures, of 60 images spread evenly.",
         f"Train s: seconds of training steps, {clock}; the mixture's are its router's alone. FPS: one over the median "
-        "time of a render."
-    )
+        "time of a render.",
+    ]
     return notes
 
 

@@ -96,8 +96,13 @@ def test_students_have_their_experts_steps_and_seed_and_wait_for_the_teacher(
 
 
 def test_it_trains_what_is_missing_and_the_table_compares_with_the_expert_alone(
-    scripts: dict[str, ModuleType], arguments: Any
+    scripts: dict[str, ModuleType], arguments: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def fit(teacher: Path, students: dict[str, Path]) -> dict[str, dict[str, float]]:
+        assert teacher.parent.name == "moegs-router"
+        return {"mixture": {"video": 31.0}, **{name: {"video": 29.0, "teacher": 30.0} for name in students}}
+
+    monkeypatch.setattr(scripts["distillation"], "training_fit", fit)
     processes = Trained(stop_after={"moegs-distill": 20})
     with pytest.raises(Exception, match="ended after 20 of 60 steps"):
         scripts["distillation"].main(arguments, processes)
@@ -115,7 +120,8 @@ def test_it_trains_what_is_missing_and_the_table_compares_with_the_expert_alone(
     assert [*rows] == ["mixture", "retrained", "unweighted", "weighted"]
     assert rows["retrained"][:2] == ["27.50 ± 0.71", "-"]
     assert rows["weighted"][:2] == ["28.25 ± 0.71", "+0.75 ± 0.00"] and rows["mixture"][1] == "+3.00 ± 0.00"
-    assert rows["weighted"][3:] == ["40.0 ± 0.0", "2,400 ± 0", "1.0 ± 0.0", "150 ± 0"]
+    assert rows["weighted"][3:5] == ["29.00 ± 0.00", "30.00 ± 0.00"] and rows["mixture"][3:5] == ["31.00 ± 0.00", "-"]
+    assert rows["weighted"][5:] == ["40.0 ± 0.0", "2,400 ± 0", "1.0 ± 0.0", "150 ± 0"]
     assert table.emphasised == (3,)
     text = scripts["distillation_section"].distillation_section(contents)
     assert "Lambda of Eq. 11: 0.5." in text and "1.00 (pictures) and 2.00 (gates) thousandths" in text

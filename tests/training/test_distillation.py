@@ -177,3 +177,20 @@ def test_what_cannot_teach_is_refused_before_anything_is_written(outputs: Path, 
         ValueError, match="the run of a mixture .moegs-router. behind --teacher, found one of 'moegs-stg'"
     ):
         train(["moegs-distill", *SMALL, "--teacher", stg, "--student", "stg", *place, *SCENE])
+
+
+def test_what_students_learnt_is_measured_on_training_views(
+    outputs: Path, sample_scene: Path, project_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(project_root / "benchmarks"))
+    from student_fit import training_fit
+
+    teacher, stg = (outputs / "mixed" / method / "run" for method in ("moegs-router", "moegs-stg"))
+    taught = distill(outputs, sample_scene, "stg", "fit", "--ground-truth-weight", 0.0, "--variant", "unweighted")
+    fit = training_fit(teacher, {"alone": stg, "taught": taught}, images=10)
+    assert set(fit) == {"mixture", "alone", "taught"} and set(fit["mixture"]) == {"video"}
+    assert fit["taught"]["teacher"] > fit["alone"]["teacher"] > 5.0
+    same = training_fit(teacher, {"alone": stg}, images=44)
+    assert same["alone"]["video"] == pytest.approx(training_fit(teacher, {"alone": stg}, images=500)["alone"]["video"])
+    with pytest.raises(ValueError, match="expected the run of a mixture"):
+        training_fit(stg, {})
