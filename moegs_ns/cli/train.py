@@ -44,7 +44,7 @@ class Train:
     """Name of the runs. Default: <preset>-seed<seed>."""
     devices: tuple[str, ...] = ()
     """CUDA devices to train on, such as: 0 1; independent experts are handed out to them. `cpu` for none. Default: all
-    there are."""
+    there are. `cpu cpu` trains two experts at a time on a CPU, each with half of the threads."""
     objects: bool = False
     """Also report scores per object, where the scene has object masks."""
     render: bool = False

@@ -36,7 +36,12 @@ class Processes:
 
     Args:
         launcher: program whose arguments are this process's id and the command.
+
+    Attributes:
+        threads: how many each process may compute with, unless the environment says so; None for as many as it likes.
     """
+
+    threads: int | None = None
 
     def __init__(self, launcher: Sequence[str] = (sys.executable, "-P", "-m", "moegs_ns.training.child")) -> None:
         # -P: metadata of a half-installed checkout in the working folder must not hide what is installed.
@@ -68,7 +73,7 @@ class Processes:
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     stdin=subprocess.DEVNULL,
-                    env=_environment(device),
+                    env=_environment(device, self.threads),
                     # A Ctrl-C in the terminal is for this process, which then stops its children in order.
                     start_new_session=True,
                     # The child holds the lock too: it stays locked should this process be killed.
@@ -116,10 +121,12 @@ def last_words(log: Path) -> str:
     return (errors or spoken or ["it printed nothing"])[-1]
 
 
-def _environment(device: str | None) -> dict[str, str]:
+def _environment(device: str | None, threads: int | None) -> dict[str, str]:
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}  # progress is read from the log
     # Threads that wait sleep instead of spinning: beside other work a step takes a fraction of the time.
     environment.setdefault("OMP_WAIT_POLICY", "passive")
+    if threads is not None:
+        environment.setdefault("OMP_NUM_THREADS", str(threads))
     if device is not None:
         environment["CUDA_VISIBLE_DEVICES"] = "" if device == CPU else device
     return environment

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from moegs_ns.reporting.evaluation_files import EVALUATION_NAME
-from moegs_ns.training.processes import Processes, RunCommand, StageFailedError, last_words, read_tail
+from moegs_ns.training.processes import CPU, Processes, RunCommand, StageFailedError, last_words, read_tail
 from moegs_ns.training.stages import Stage
 
 Event = Literal["train", "resume", "evaluate", "trained", "skipped", "failed"]
@@ -91,7 +91,9 @@ def run_stages(
 
     Args:
         stages: the plan, every stage behind those it needs.
-        devices: CUDA device numbers (or ``cpu``) to hand out; ``(None,)`` trains one stage after the other.
+        devices: CUDA device numbers (or ``cpu``) to hand out; ``(None,)`` trains one stage after the other. Several
+            ``cpu`` share the processor: each stage gets its part of the threads, because threads of several stages that
+            wait for each other on the same cores take several times as long.
         notify: called (from other threads) with a stage and what happens to it.
         tick: called twice a second, and may raise KeyboardInterrupt to stop everything.
         processes: who runs the commands; whatever ends this function early stops them.
@@ -102,6 +104,9 @@ def run_stages(
     """
     processes = processes or Processes()
     _check_plan(stages)
+    beside_each_other = min(list(devices).count(CPU), len(stages))
+    if beside_each_other > 1:
+        processes.threads = max(1, len(os.sched_getaffinity(0)) // beside_each_other)
     free = list(devices)
     waiting = list(stages)
     finished: set[Path] = set()

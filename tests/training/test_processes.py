@@ -58,6 +58,19 @@ def test_the_child_sees_its_device(
     assert (tmp_path / "log").read_text().strip() == seen
 
 
+def test_the_child_computes_with_its_part_of_the_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    child = python("import os; print(os.environ.get('OMP_NUM_THREADS'))")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    said = []
+    for threads in (None, 3):
+        child.threads = threads
+        child.run(["ns-train"], tmp_path / "log")
+        said.append((tmp_path / "log").read_text().strip())
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    child.run(["ns-train"], tmp_path / "log")
+    assert [*said, (tmp_path / "log").read_text().strip()] == ["None", "3", "5"]
+
+
 def test_a_failure_is_told_with_its_reason_and_log(tmp_path: Path) -> None:
     child = python("print('first'); raise ValueError('expected this, found that')")
     log = tmp_path / "train.log"
