@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+import tyro
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.configs.dataparser_configs import AnnotatedDataParserUnion
 from nerfstudio.data.datamanagers.full_images_datamanager import FullImageDatamanager, FullImageDatamanagerConfig
@@ -59,6 +60,10 @@ class DynamicDataManagerConfig(FullImageDatamanagerConfig):
     """With --error-sampling, once in so many steps an instant is kept for several steps; 0 = never."""
     hold_steps: int = 5
     """With --error-sampling: how many steps show the instant that is kept, each from other cameras."""
+    ram_budget: Annotated[float, tyro.conf.arg(prefix_name=False)] = 0.25
+    """GB (10^9 bytes) of memory that a run's decoded frames may take, however long the clip and however many its
+    cameras: half for training, half for evaluation images. Beyond it their pages go back to the system, which keeps
+    them as long as memory is free; runs on one scene share them."""
     motion_seeds: int = 0
     """Add up to this many seed points on what moves, carved from the training videos (several fixed cameras needed);
     0 = none. Only where the seed cloud carries no times of its own."""
@@ -92,12 +97,25 @@ class DynamicDataManagerConfig(FullImageDatamanagerConfig):
             value = Path(value).expanduser().absolute()
         super().__setattr__(name, value)
 
+    @property
+    def resident_bytes(self) -> int:
+        """Of decoded frames, per split.
+
+        Raises:
+            ValueError: a budget that holds nothing.
+        """
+        if not self.ram_budget > 0:
+            raise ValueError(f"expected a --ram-budget above 0 GB, found {self.ram_budget}")
+        return int(self.ram_budget / 2 * 1e9)
+
     def check_scene(self, outputs: DataparserOutputs) -> None:
         """Refuse options that these training images cannot serve, before anything is built or decoded.
 
         Raises:
-            ValueError: too few images of an instant for a step, or seeds from motion without fixed cameras.
+            ValueError: too few images of an instant for a step, seeds from motion without fixed cameras, or no memory
+                for frames.
         """
+        _ = self.resident_bytes
         if outputs.cameras.times is not None:
             self.make_sampler(outputs.cameras.times)
         if self.motion_seeds and "points3D_time" not in outputs.metadata and "frame_sources" in outputs.metadata:
@@ -187,11 +205,11 @@ class DynamicDataManager(FullImageDatamanager):
     # -- datasets ------------------------------------------------------------------------------------------------
 
     def create_train_dataset(self) -> InputDataset:
-        return _dataset(self.train_dataparser_outputs)
+        return _dataset(self.train_dataparser_outputs, self.config.resident_bytes)
 
     def create_eval_dataset(self) -> InputDataset:
         """The val split in ns-train, where it may be empty (then nothing is evaluated); the test split elsewhere."""
-        return _dataset(self.dataparser.get_dataparser_outputs(split=self.test_split))
+        return _dataset(self.dataparser.get_dataparser_outputs(split=self.test_split), self.config.resident_bytes)
 
     @cached_property
     def dataset_type(self) -> type[InputDataset]:
@@ -345,7 +363,7 @@ class DynamicDataManager(FullImageDatamanager):
         return camera, {"image": image.to(self.device), "image_idx": index}
 
 
-def _dataset(outputs: DataparserOutputs) -> InputDataset:
+def _dataset(outputs: DataparserOutputs, resident_bytes: int) -> InputDataset:
     cameras = outputs.cameras
     if cameras.times is None:
         raise ValueError(
@@ -353,7 +371,7 @@ def _dataset(outputs: DataparserOutputs) -> InputDataset:
             "n3v-data, dynamic-transforms-data or another with times"
         )
     if "frame_sources" in outputs.metadata:
-        return FrameDataset(outputs)
+        return FrameDataset(outputs, resident_bytes=resident_bytes)
     if cameras.distortion_params is not None and bool((cameras.distortion_params != 0).any()):
         raise ValueError(
             "expected undistorted images, found lens distortion parameters; undistort the images and set the "

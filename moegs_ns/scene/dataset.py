@@ -8,7 +8,7 @@ import numpy as np
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.datasets.base_dataset import InputDataset
 
-from moegs_ns.scene.frame_store import FrameStore
+from moegs_ns.scene.frame_store import RESIDENT_BYTES, FrameStore
 
 
 class FrameDataset(InputDataset):
@@ -20,18 +20,21 @@ class FrameDataset(InputDataset):
     Args:
         dataparser_outputs: of one split; may hold no image.
         scale_factor: must be 1, sizes are the data parser's business.
+        resident_bytes: of decoded frames in memory, see `FrameStore`.
 
     Raises:
         ValueError: another scale factor, or cameras with more or fewer images than frames.
     """
 
-    def __init__(self, dataparser_outputs: DataparserOutputs, scale_factor: float = 1.0) -> None:
+    def __init__(
+        self, dataparser_outputs: DataparserOutputs, scale_factor: float = 1.0, resident_bytes: int = RESIDENT_BYTES
+    ) -> None:
         if scale_factor != 1.0:
             raise ValueError(
                 f"expected camera_res_scale_factor = 1, found {scale_factor}; use the data parser's --downscale"
             )
         super().__init__(dataparser_outputs, scale_factor)
-        self.frames = FrameStore(self.metadata["frame_sources"])
+        self.frames = FrameStore(self.metadata["frame_sources"], max_resident_bytes=resident_bytes)
         self._places: list[tuple[int, int]] = []  # of each image: its camera, and its number among the camera's frames
         counts: Counter[int] = Counter()
         for camera in self.cameras.metadata["camera_index"][:, 0].tolist():

@@ -28,6 +28,8 @@ from moegs_ns.scene.frame_cache import (
 )
 from moegs_ns.scene.frame_sources import label_of
 
+RESIDENT_BYTES = 128 << 20
+
 
 class FrameStore:
     """Frames of several cameras by (camera, frame).
@@ -47,7 +49,7 @@ class FrameStore:
         cameras: Sequence[CameraFrames],
         root: Path | None = None,
         max_open_cameras: int = 64,
-        max_resident_bytes: int = 128 << 20,
+        max_resident_bytes: int = RESIDENT_BYTES,
     ) -> None:
         if max_open_cameras < 1:
             raise ValueError(f"expected max_open_cameras >= 1, found {max_open_cameras}")

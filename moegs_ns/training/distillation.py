@@ -28,7 +28,7 @@ from moegs_ns.training.teaching import DistillPipeline
 from moegs_ns.training.trainer_config import MoegsTrainerConfig
 
 # Decided by who trains, not by the recipe.
-_OWN_DATA_OPTIONS = ("data", "dataparser", "sampling_seed")
+_OWN_DATA_OPTIONS = ("data", "dataparser", "sampling_seed", "ram_budget")
 
 
 @dataclass

@@ -56,6 +56,15 @@ def make(scene: Path, test_mode: str = "val", parser: dict | None = None, **opti
     return config.setup(test_mode=test_mode, device="cpu")
 
 
+def test_frames_of_both_splits_share_the_memory_budget(scene: Path) -> None:
+    manager = make(scene, ram_budget=0.05)
+    assert [data.frames._max_resident_bytes for data in (manager.train_dataset, manager.eval_dataset)] == [
+        25_000_000
+    ] * 2
+    with pytest.raises(ValueError, match="expected a --ram-budget above 0 GB, found 0"):
+        make(scene, ram_budget=0)
+
+
 def test_images_belong_to_their_cameras(scene: Path) -> None:
     manager = make(scene, cameras_per_step=3)
     names = manager.train_dataset.metadata["camera_names"]
