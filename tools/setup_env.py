@@ -2,7 +2,7 @@
 
 Steps: virtual environment; torch (CPU build, or CUDA build where an NVIDIA GPU answers); the other requirements;
 nerfstudio and gsplat without their unneeded dependencies; the torchvision import hook if torchvision does not import;
-a default for OpenMP; this package, editable. A stamp inside the environment records what it was made from, so a second
+defaults for processors; this package, editable. A stamp inside the environment records what it was made from, so a second
 run does nothing.
 """
 
@@ -140,25 +140,31 @@ def complete(environment: Environment, flavour: str) -> None:
     if outcome.returncode != 0:
         raise SystemExit(outcome.returncode)
     say(outcome.stdout.strip())
-    let_waiting_threads_sleep(environment)
+    set_defaults_for_processors(environment)
     environment.pip("moegs_ns, editable", "--no-deps", "--no-build-isolation", "--editable", str(ROOT))
     if os.environ.get("PYTHONDONTWRITEBYTECODE"):
         compile_bytecode(environment)
 
 
-def let_waiting_threads_sleep(environment: Environment) -> None:
-    """Make ``OMP_WAIT_POLICY=passive`` the default of every Python of the environment.
+def set_defaults_for_processors(environment: Environment) -> None:
+    """Make what computing on a CPU profits from the default of every Python of the environment.
 
-    By default GNU's OpenMP, which torch and the kernels share, lets threads spin while they wait for one another. Where
-    anything else runs on the machine, a training step of many short parallel regions then takes several times as long;
-    on a quiet one sleeping costs nothing that can be measured. OpenMP reads the variable once, when torch is
-    imported, which the ns-* commands do before any code of ours runs.
+    ``OMP_WAIT_POLICY=passive``: by default GNU's OpenMP, which torch and the kernels share, lets threads spin while they
+    wait for one another. Where anything else runs on the machine, a training step of many short parallel regions then
+    takes several times as long; on a quiet one sleeping costs nothing that can be measured.
+
+    ``THP_MEM_ALLOC_ENABLE=1``: torch asks the system for huge pages where a tensor is larger than one. Images of
+    several experts at full resolution are some hundred MB, which page by page take longer to get than to fill.
+
+    Both are read once, when torch is imported or first asked for memory, which the ns-* commands do before any code of
+    ours runs.
     """
     code = "import sysconfig; print(sysconfig.get_paths()['purelib'])"
     done = subprocess.run([str(environment.python), "-c", code], capture_output=True, text=True, check=True)
-    line = "import os; os.environ.setdefault('OMP_WAIT_POLICY', 'passive')\n"
+    defaults = (("OMP_WAIT_POLICY", "passive"), ("THP_MEM_ALLOC_ENABLE", "1"))
+    settings = "; ".join(f"os.environ.setdefault({name!r}, {value!r})" for name, value in defaults)
     # Python runs the import lines of .pth files at start-up.
-    (Path(done.stdout.strip()) / "_openmp_wait_policy.pth").write_text(line, encoding="utf-8")
+    (Path(done.stdout.strip()) / "_processor_defaults.pth").write_text(f"import os; {settings}\n", encoding="utf-8")
 
 
 def megabytes(folder: Path) -> float:

@@ -125,6 +125,7 @@ def _environment(device: str | None, threads: int | None) -> dict[str, str]:
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}  # progress is read from the log
     # Threads that wait sleep instead of spinning: beside other work a step takes a fraction of the time.
     environment.setdefault("OMP_WAIT_POLICY", "passive")
+    environment.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # huge pages for large tensors: whole images of several experts
     if threads is not None:
         environment.setdefault("OMP_NUM_THREADS", str(threads))
     if device is not None:
