@@ -2,8 +2,8 @@
 
 Steps: virtual environment; torch (CPU build, or CUDA build where an NVIDIA GPU answers); the other requirements;
 nerfstudio and gsplat without their unneeded dependencies; the torchvision import hook if torchvision does not import;
-defaults for processors; this package, editable. A stamp inside the environment records what it was made from, so a second
-run does nothing.
+defaults for processors; this package, editable. A stamp inside the environment records what it was made from, so a
+second run does nothing.
 """
 
 import argparse
@@ -149,9 +149,9 @@ def complete(environment: Environment, flavour: str) -> None:
 def set_defaults_for_processors(environment: Environment) -> None:
     """Make what computing on a CPU profits from the default of every Python of the environment.
 
-    ``OMP_WAIT_POLICY=passive``: by default GNU's OpenMP, which torch and the kernels share, lets threads spin while they
-    wait for one another. Where anything else runs on the machine, a training step of many short parallel regions then
-    takes several times as long; on a quiet one sleeping costs nothing that can be measured.
+    ``OMP_WAIT_POLICY=passive``: by default GNU's OpenMP, which torch and the kernels share, lets threads spin while
+    they wait for one another. Where anything else runs on the machine, a training step of many short parallel regions
+    then takes several times as long; on a quiet one sleeping costs nothing that can be measured.
 
     ``THP_MEM_ALLOC_ENABLE=1``: torch asks the system for huge pages where a tensor is larger than one. Images of
     several experts at full resolution are some hundred MB, which page by page take longer to get than to fill.

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import pytest
@@ -13,9 +12,9 @@ STUDY_MS = {1: 34.8, 2: 18.8}
 STUDY_PEAK = 238e9
 MOST_TIMES_THE_STUDY = 1.2
 LEAST_GAIN_OF_TWO_THREADS = 1.7
-#: A single pass over three experts: in the median of the scenes, and in every one.
-LEAST_GAIN_OVER_TWO_PASSES_EACH = (1.8, 1.7)
-LEAST_GAIN_OVER_ONE_PASS_EACH = (1.0, 0.95)  # of less the measurements are not capable
+#: A single pass over three experts, in every scene.
+LEAST_GAIN_OVER_TWO_PASSES_EACH = 1.8
+LEAST_GAIN_OVER_ONE_PASS_EACH = 1.0
 
 
 def kept(project_root: Path, name: str) -> dict[str, Any]:
@@ -51,13 +50,11 @@ def test_the_rasterizer_uses_a_second_thread(raster: dict[str, dict[int, float]]
 @pytest.mark.parametrize(
     ("way", "gain"), [("2K passes", LEAST_GAIN_OVER_TWO_PASSES_EACH), ("K passes", LEAST_GAIN_OVER_ONE_PASS_EACH)]
 )
-def test_a_single_pass_over_three_experts_is_faster(
-    project_root: Path, way: str, gain: tuple[float, float], direction: str
-) -> None:
+def test_a_single_pass_over_three_experts_is_faster(project_root: Path, way: str, gain: float, direction: str) -> None:
     rows = [row for row in kept(project_root, "expert_passes")["rows"] if row["direction"] == direction]
     keys = ("axis", "gaussians", "width", "height", "experts")
     times = {(row["way"], *(row[key] for key in keys)): row["median_ms"] for row in rows if row["experts"] == 3}
     scenes = [scene for own, *scene in times if own == "single pass"]
     assert len(scenes) >= 8
     gains = {str(scene): times[way, *scene] / times["single pass", *scene] for scene in scenes}
-    assert median(gains.values()) >= gain[0] and min(gains.values()) >= gain[1], gains
+    assert min(gains.values()) >= gain, gains
