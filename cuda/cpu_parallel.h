@@ -1,14 +1,18 @@
 // Work sharing for the kernels: numbered tasks, drawn one by one by the threads of an OpenMP team where the compiler has
-// OpenMP, otherwise, and in forked children, by a crew of threads of our own. No result of the kernels depends on who runs
-// which task.
+// OpenMP, otherwise by a crew of threads of our own; by these also in forked children, and where waiting threads of
+// OpenMP sleep. No result of the kernels depends on who runs which task.
 //
-// OpenMP comes first because torch keeps its team spinning for a while after each of its own operations: in a team of
-// the same runtime those threads are at hand at once, any other thread must first win a core from them.
+// OpenMP comes first where its threads spin: torch keeps its team spinning for a while after each of its own operations,
+// so in a team of the same runtime those threads are at hand at once, any other thread must first win a core from them.
+// Where they sleep (OMP_WAIT_POLICY=passive), the crew is faster: nobody waits for a thread that has yet to wake up.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
+#include <cstdlib>
 #include <new>
+
+#include <strings.h>
 
 #include "cpu_fork.h"
 #if !defined(MOEGS_SERIAL)
@@ -17,13 +21,25 @@
 
 namespace moegs {
 
+// Whether the user wants waiting threads of OpenMP to sleep. Asked once, as OpenMP does.
+inline bool waiting_threads_sleep() {
+    static const bool passive = [] {
+        const char *policy = std::getenv("OMP_WAIT_POLICY");
+        return policy != nullptr && strcasecmp(policy, "passive") == 0;
+    }();
+    return passive;
+}
+
+// 0 serial, 1 our own threads, 2 OpenMP.
+inline int parallel_kind() {
 #if defined(_OPENMP)
-constexpr int kParallelKind = 2;
+    return waiting_threads_sleep() ? 1 : 2;
 #elif defined(MOEGS_SERIAL)
-constexpr int kParallelKind = 0;
+    return 0;
 #else
-constexpr int kParallelKind = 1;
+    return 1;
 #endif
+}
 
 // Runs body(task) for every task in [0, count), in no particular order, on at most `threads` threads. Running out of
 // memory in any of them is thrown here.
@@ -31,7 +47,7 @@ template <class Body>
 void on_tasks(int64_t count, int threads, const Body &body) {
     if (threads > count) threads = int(count);
 #if defined(_OPENMP)
-    if (threads > 1 && !in_forked_child()) {
+    if (threads > 1 && !in_forked_child() && !waiting_threads_sleep()) {
         std::atomic<int64_t> next{0};
         std::atomic<bool> out_of_memory{false};
 #pragma omp parallel num_threads(threads)

@@ -65,7 +65,7 @@ extern "C" {
 int32_t moegs_abi(void) { return MOEGS_SPLAT_ABI; }
 void moegs_forked(void) { in_forked_child() = true; }
 int32_t moegs_vector_width(void) { return kWidth; }
-int32_t moegs_parallel_kind(void) { return kParallelKind; }
+int32_t moegs_parallel_kind(void) { return parallel_kind(); }
 
 int32_t moegs_project_forward(int64_t count, const float *means, const float *quats, const float *scales,
                               const moegs_camera *camera, int32_t threads, float *means2d, float *depths,

@@ -38,11 +38,6 @@ def real_compiler() -> list[str]:
         pytest.skip(str(error))
 
 
-def usual_parallelism() -> str:
-    """The kind of parallelism that an ordinary build has here."""
-    return "openmp" if native_build._accepts(real_compiler(), "-fopenmp") else "threads"
-
-
 def run_with(
     library: Path, program: str, *, timeout: float = 300.0, **environment: str
 ) -> subprocess.CompletedProcess[str]:
@@ -65,19 +60,25 @@ def run_with(
     )
 
 
-def compile_and_compare(folder: Path, flags: list[str], architecture: str | None = None) -> str:
+def has_openmp() -> bool:
+    """Whether an ordinary build has OpenMP here."""
+    return native_build._accepts(real_compiler(), "-fopenmp")
+
+
+def compile_and_compare(folder: Path, flags: list[str], architecture: str | None = None, **environment: str) -> str:
     """Compiles the kernels into ``folder`` and holds them against the twin.
 
     Args:
         folder: for the library.
         flags: appended to the usual ones.
         architecture: see ``native_build.compile_library``.
+        environment: further variables of the process that compares.
 
     Returns:
         What ``COMPARE`` says of the library: its parallelism and vector width.
     """
     library = folder / "splat_cpu.so"
     native_build.compile_library(library, real_compiler(), flags, architecture)
-    result = run_with(library, COMPARE)
+    result = run_with(library, COMPARE, **environment)
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout.partition("all equal with ")[2].strip()

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from moegs_ns.splats import native_backend, native_build
+from tests.splats.native_builds import has_openmp
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -117,8 +118,12 @@ def run(program: str, parallel: str, **environment: str) -> None:
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_a_forked_child_renders(program):
-    run(PROGRAMS[program], native_backend.build_info()["parallel"])
+@pytest.mark.parametrize("policy", ["active", "passive"])
+def test_a_forked_child_renders(program, policy):
+    """Of a parent with an OpenMP team of the kernels, and of one whose kernels leave that to torch."""
+    if native_backend.build_info()["parallel"] == "serial":
+        pytest.skip("the kernels have one thread here")
+    run(PROGRAMS[program], "openmp" if policy == "active" and has_openmp() else "threads", OMP_WAIT_POLICY=policy)
 
 
 @pytest.fixture(scope="module")

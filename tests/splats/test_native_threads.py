@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 
@@ -10,6 +13,7 @@ import torch
 
 from moegs_ns.splats import native_backend
 from tests.splats.comparisons import Rendered
+from tests.splats.native_builds import ROOT, has_openmp
 from tests.splats.random_scenes import ANTIALIASED, CLASSIC, Scene, hard_cases, random_scene, render
 
 if not native_backend.available():
@@ -36,6 +40,34 @@ def render_with(threads: int, scene: Scene) -> Rendered:
 @pytest.mark.parametrize("scene", [MIXED, WIDE], ids=["mixed", "wide"])
 def test_any_number_of_threads_gives_the_same_bits(scene, threads):
     assert_same_bits(render_with(threads, scene), render_with(1, scene))
+
+
+RENDER = """
+import hashlib, torch
+from moegs_ns.splats import native_backend
+from tests.splats.random_scenes import random_scene, render
+
+digest = hashlib.sha256()
+for threads in (1, 2, 5):
+    torch.set_num_threads(threads)
+    drawn = render(random_scene(80, 800, k=3, c=7, width=150, height=110), "native")
+    for tensor in (drawn.result.images, *drawn.gradients.values()):
+        digest.update(tensor.detach().numpy().tobytes())
+print(native_backend.build_info()["parallel"], digest.hexdigest())
+"""
+
+
+def test_a_team_of_openmp_gives_the_same_bits_as_threads_of_our_own():
+    said = {}
+    for policy in ("active", "passive"):
+        environment = {**os.environ, "OMP_WAIT_POLICY": policy}
+        command = [sys.executable, "-c", RENDER]
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        said[policy] = done.stdout.split()
+    if has_openmp():
+        assert [said[policy][0] for policy in ("active", "passive")] == ["openmp", "threads"]
+    assert said["active"][1] == said["passive"][1]
 
 
 @pytest.mark.parametrize("scene", hard_cases(), ids=lambda scene: scene.name)
