@@ -9,6 +9,8 @@
 #include <new>
 #include <vector>
 
+#include <sys/mman.h>
+
 namespace moegs {
 
 // Free blocks of finished calls, at most kKeptBytes in all. Shared by every thread under a lock.
@@ -50,7 +52,11 @@ public:
             }
         }
         void *data = nullptr;
-        if (posix_memalign(&data, 64, rounded) != 0) throw std::bad_alloc();
+        const bool large = rounded >= 2 * kHugePage;
+        if (posix_memalign(&data, large ? kHugePage : 64, rounded) != 0) throw std::bad_alloc();
+#if defined(MADV_HUGEPAGE)
+        if (large) madvise(data, rounded, MADV_HUGEPAGE);  // page by page they take longer to get than to fill
+#endif
         return {data, rounded};
     }
 
@@ -77,7 +83,8 @@ public:
     }
 
 private:
-    static constexpr size_t kKeptBytes = size_t(192) << 20;
+    static constexpr size_t kKeptBytes = size_t(512) << 20;  // a frame of several experts at full resolution
+    static constexpr size_t kHugePage = size_t(2) << 20;
     std::mutex mutex_;
     std::vector<Block> free_;
     size_t kept_ = 0;
