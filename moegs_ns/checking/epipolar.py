@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from moegs_ns.checking.matching import Pair
-from moegs_ns.checking.result import CheckResult, Verdict, fine, listed, skipped
+from moegs_ns.checking.result import CheckResult, Verdict, fine, listed
 from moegs_ns.checking.views import View
 from moegs_ns.preparation.two_view import fundamental_matrix, sampson_distance
 
@@ -57,7 +57,7 @@ def blamed_views(errors: PairErrors, count: int) -> list[int]:
     """Views nearly all of whose pairs are off; the worst first, and those that are off only with it not at all."""
     ends = np.array([(pair.one, pair.other) for pair in errors.pairs]).reshape(-1, 2)
     off, left = errors.off.copy(), np.ones(len(ends), dtype=bool)
-    blamed = []
+    blamed: list[int] = []
     while True:
         own = [left & (ends == view).any(axis=1) for view in range(count)]
         shares = [off[mine].mean() if mine.sum() >= _LEAST_PAIRS else 0.0 for mine in own]
@@ -70,7 +70,7 @@ def blamed_views(errors: PairErrors, count: int) -> list[int]:
 
 
 def check_epipolar(views: Sequence[View], errors: PairErrors) -> CheckResult:
-    """The result, with every pair's numbers."""
+    """The result, with every pair's numbers; there is at least one."""
     names = [view.name for view in views]
     numbers = {
         "limit_share_of_diagonal": LIMIT,
@@ -85,14 +85,6 @@ def check_epipolar(views: Sequence[View], errors: PairErrors) -> CheckResult:
             for pair, error, share in zip(errors.pairs, errors.errors, errors.shares, strict=True)
         ],
     }
-    if not len(errors.pairs):
-        return CheckResult(
-            NAME,
-            Verdict.DOUBTFUL,
-            "No two views show enough of the same things to hold their poses against: views may be too far apart, "
-            "pictures too soft or dark, or no rig at all.",
-            numbers=numbers,
-        )
     numbers["median_share_of_diagonal"] = float(np.median(errors.shares))
     numbers["worst_share_of_diagonal"] = float(errors.shares.max())
     blamed = blamed_views(errors, len(views))
@@ -113,8 +105,3 @@ def check_epipolar(views: Sequence[View], errors: PairErrors) -> CheckResult:
         tuple(names[view] for view in blamed),
         numbers,
     )
-
-
-def skip_epipolar(reason: str) -> CheckResult:
-    """Where there is nothing to compare."""
-    return skipped(NAME, reason)

@@ -1,7 +1,7 @@
 """Which points of the views' pictures show the same things, found without believing any pose.
 
-Each pair of views keeps the matches that some epipolar geometry explains, whatever the poses say (a *consensus*, found by
-RANSAC). Wrong matches are sorted out thereby, and what is left can be held against the poses.
+Each pair of views keeps the matches that some epipolar geometry explains, whatever the poses say (a *consensus*, found
+by RANSAC). Wrong matches are sorted out thereby, and what is left can be held against the poses.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _NEIGHBOURS = 12
 _PAIRS_PER_VIEW = 9
 _RANSAC_PIXELS = 1.0
 _LEAST_MATCHES = 15
-# Pairs that tell something. Between views of a real rig 20 to 30 degrees apart 45 to 70 % of the matches agree, and 80 of
-# them or more; at 50 degrees RANSAC finds 20 to 40 matches, up to a third of all, that agree in nothing real.
+# Pairs that tell something. Between views of a real rig 20 to 30 degrees apart 45 to 70 % of the matches agree, and 80
+# of them or more; at 50 degrees RANSAC finds 20 to 40 matches, up to a third of all, that agree in nothing real.
 LEAST_CONSENSUS = 40
 LEAST_SHARE = 0.4
 
@@ -124,7 +124,7 @@ def _candidates(views: Sequence[View]) -> list[tuple[int, int]]:
 
 def _best(counts: dict[tuple[int, int], int], views: int) -> list[tuple[int, int]]:
     """Of every view the pairs with most matches."""
-    chosen = set()
+    chosen: set[tuple[int, int]] = set()
     for view in range(views):
         own = sorted((pair for pair in counts if view in pair), key=lambda pair: -counts[pair])
         chosen.update(pair for pair in own[:_PAIRS_PER_VIEW] if counts[pair] >= _LEAST_MATCHES)

@@ -12,8 +12,8 @@ from moegs_ns.checking.views import View
 
 NAME = "poses"
 # Median reprojection error of a view's points, triangulated from the other views, as a share of the diagonal. Measured
-# (docs/data_check.md): `mixed` up to 0.07 %, `basketball` 0.15 %, phone captures 0.35 %; a camera turned by 2 degrees about
-# its own axis 0.5 % (the smallest such error), about any other 2.4 %.
+# (docs/data_check.md): `mixed` up to 0.07 %, `basketball` 0.15 %, phone captures 0.35 %; a camera turned by 2 degrees
+# about its own axis 0.5 % (the smallest such error), about any other 2.4 %.
 LIMIT_FIXED = 0.0035
 LIMIT_MOVING = 0.008
 # Beyond, details of one view fall on other things in another.
@@ -83,7 +83,8 @@ def check_poses(views: Sequence[View], tracks: Tracks, stands_still: bool) -> Ch
     return CheckResult(
         NAME,
         Verdict.UNUSABLE if worst > UNUSABLE else Verdict.DOUBTFUL,
-        f"The poses of {each} disagree with all others'; calibrate them anew, or leave them out (--exclude-cams){note}.",
+        f"The poses of {each} disagree with all others'; calibrate them anew, or leave them out "
+        f"(--exclude-cams){note}.",
         tuple(names[view] for view in blamed),
         numbers,
     )

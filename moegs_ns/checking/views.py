@@ -181,7 +181,9 @@ def _fixed(scene: ParsedScene, camera: int, images: list[int]) -> tuple[list[Vie
 
 
 def _moving(scene: ParsedScene, camera: int, images: list[int]) -> list[View]:
-    names = scene.image_names or [f"{scene.camera_names[scene.camera[i]]}/{scene.frame[i]}" for i in range(len(scene.camera))]
+    names = scene.image_names or [
+        f"{scene.camera_names[scene.camera[i]]}/{scene.frame[i]}" for i in range(len(scene.camera))
+    ]
     return [
         _view(scene, names[image], image, {int(scene.frame[image]): _limited(picture, _LARGEST_SIDE)})
         for image, picture in zip(images, training_frames(scene.frames_of(camera, images)), strict=True)
