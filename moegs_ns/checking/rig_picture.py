@@ -45,7 +45,7 @@ def draw_rig(
     centres = centres_of(views) @ turn.T
     points, colours = _some_points(cloud, turn)
     content = np.concatenate([centres, np.percentile(points, [1, 99], axis=0)]) if len(points) else centres
-    reach = 0.12 * max(rig_size(content), 1e-9)
+    reach = 0.05 * max(rig_size(content), 1e-9)
     figure = Figure(figsize=(15, 5.5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = [figure.add_subplot(1, 3, 1, projection="3d"), figure.add_subplot(1, 3, 2), figure.add_subplot(1, 3, 3)]
@@ -53,7 +53,7 @@ def draw_rig(
         axes, ((0, 1, 2), (0, 1), (0, 2)), ("rig", "from above", "from the side"), strict=True
     ):
         if len(points):
-            axis.scatter(*points[:, shown].T, s=1, c=colours, alpha=0.5, linewidths=0)
+            axis.scatter(*points[:, shown].T, s=3, c=colours, alpha=0.6, linewidths=0)
         for view, centre in zip(views, centres, strict=True):
             colour = _BLAMED if view.name in blamed else _PLAIN
             for line in _pyramid(view, turn, reach):
