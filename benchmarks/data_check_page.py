@@ -32,7 +32,13 @@ _MARGINS = (
     ("synchrony", "least_correlation", "least correlation of motion", 1, ()),
     ("synchrony", "least_margin", "by how much lower one frame beside (least camera)", 1, ()),
     ("colours", "largest", "largest gain of a view", 1, ()),
-    ("sharpness", "largest_below_median", "softest view below the median, log", 1, ("video enlarged from half the size",)),
+    (
+        "sharpness",
+        "largest_below_median",
+        "softest view below the median, log",
+        1,
+        ("video enlarged from half the size",),
+    ),
     ("repeated frames", "smallest_share_of_usual_step", "smallest step between frames, share of the usual", 1, ()),
     ("seed coverage", "mean", "share of cells with seeds, %", 100, ()),
     ("seed places", "median_log_depth_difference", "depth of seeds beside triangulated points, log", 1, ()),
@@ -75,7 +81,9 @@ def _row(fault: str, one: dict[str, Any]) -> str:
     ]
     cameras = one["cameras"]
     named = ", ".join(cameras) if len(cameras) < 4 else f"all {len(cameras)}"
-    return f"| {fault} | {named or '-'} | {'yes' if one['found'] else '**no**'} | {one['verdict']} | {'<br>'.join(said)} |"
+    return (
+        f"| {fault} | {named or '-'} | {'yes' if one['found'] else '**no**'} | {one['verdict']} | {'<br>'.join(said)} |"
+    )
 
 
 def _margin(scenes: dict[str, Any], check: str, key: str, what: str, factor: float, faults: tuple[str, ...]) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from moegs_ns.checking.views import View
 from moegs_ns.preparation.features import Features, detect, match
 
-_FEATURES = 2000
+_FEATURES = 1500
 # Every view is compared with every other one up to so many views, beyond with so many neighbours in the rig.
 _MOST_FOR_ALL_PAIRS = 40
 _NEIGHBOURS = 12
