@@ -31,8 +31,8 @@ class Fault:
 
     Attributes:
         name: of it.
-        apply: breaks a copy in place, given it and its cameras' names; returns the names of the cameras concerned, empty
-            where all are or none is.
+        apply: breaks a copy in place, given it and its cameras' names; returns the names of the cameras concerned,
+            empty where it is none.
         checks: names of checks of which one has to flag it.
         says: words of its sentence.
     """

@@ -21,6 +21,8 @@ _LEAST_ANGLE = np.radians(3.0)
 # nothing about this view.
 _OTHERS_AGREE = 0.003
 _OTHERS_AGREE_PIXELS = 1.0
+# So many of the others may be wrong about a point.
+_MOST_DROPPED = 3
 #: A view with fewer points that others predict is not judged.
 LEAST_POINTS = 30
 
@@ -110,18 +112,28 @@ def agreement(tracks: Tracks) -> Agreement:
     equations = _equations(tracks)
     total = equations.sum(axis=0)
     centres = -np.einsum("vji,vj->vi", tracks.viewmats[:, :3, :3], tracks.viewmats[:, :3, 3])
+    limits = np.maximum(_OTHERS_AGREE_PIXELS, _OTHERS_AGREE * tracks.diagonals)
     for view in range(count):
         shown = np.flatnonzero(tracks.seen[view] & (tracks.seen.sum(axis=0) >= 3))
         if len(shown) < LEAST_POINTS:
             continue
-        places = _solve(total[shown] - equations[view, shown], tracks)
         seen = tracks.seen[:, shown].copy()
         seen[view] = False
-        projected, depths = project(tracks.viewmats, tracks.intrinsics, places)
-        misses = np.linalg.norm(projected - tracks.pixels[:, shown], axis=-1)
-        misses[depths <= 0] = np.inf
-        limit = np.maximum(_OTHERS_AGREE_PIXELS, _OTHERS_AGREE * tracks.diagonals)[:, None]
-        sound = ((misses <= limit) | ~seen).all(axis=0) & (_widest_angle(places, centres, seen) > _LEAST_ANGLE)
+        normal = total[shown] - equations[view, shown]
+        for dropped in range(_MOST_DROPPED + 1):
+            projected, depths = project(tracks.viewmats, tracks.intrinsics, _solve(normal, tracks))
+            misses = np.linalg.norm(projected - tracks.pixels[:, shown], axis=-1)
+            misses[depths <= 0] = np.inf
+            wrong = np.where(seen, misses / limits[:, None], 0.0)
+            # Of points that the others disagree on the worst goes, while three are left to outvote it.
+            disagreed = np.flatnonzero((wrong.max(axis=0) > 1) & (seen.sum(axis=0) > 3))
+            if dropped == _MOST_DROPPED or not len(disagreed):
+                break
+            worst = wrong[:, disagreed].argmax(axis=0)
+            seen[worst, disagreed] = False
+            normal[disagreed] -= equations[worst, shown[disagreed]]
+        places = _solve(normal, tracks)
+        sound = (wrong.max(axis=0) <= 1) & (_widest_angle(places, centres, seen) > _LEAST_ANGLE)
         points[view] = sound.sum()
         if points[view] >= LEAST_POINTS:
             errors[view] = np.median(misses[view, sound])
