@@ -80,7 +80,7 @@ def delay_camera(folder: Path, names: list[str]) -> tuple[str, ...]:
     for index, (name, path) in enumerate(find_cameras(folder).items()):
         frames = probe(path).num_frames - DELAY
         first = 0 if index == BROKEN else DELAY
-        _replace_video(folder, name, path, iterate_frames(path, first, frames))
+        replace_video(folder, name, path, iterate_frames(path, first, frames))
     return (names[BROKEN],)
 
 
@@ -157,11 +157,12 @@ def _resized(folder: Path, names: list[str], enlarge: bool) -> tuple[str, ...]:
             small = cv2.resize(image, (width // 4 * 2, height // 4 * 2), interpolation=cv2.INTER_AREA)
             yield cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC) if enlarge else small
 
-    _replace_video(folder, names[BROKEN], path, images())
+    replace_video(folder, names[BROKEN], path, images())
     return (names[BROKEN],)
 
 
-def _replace_video(folder: Path, name: str, path: Path, images: Iterable[np.ndarray]) -> None:
+def replace_video(folder: Path, name: str, path: Path, images: Iterable[np.ndarray]) -> None:
+    """The camera's video, or image folder, becomes a video of these images."""
     rate = round(probe(path).fps or 30)
     new = folder / "new.mp4"
     with av.open(str(new), "w") as container:

@@ -120,19 +120,21 @@ def agreement(tracks: Tracks) -> Agreement:
         seen = tracks.seen[:, shown].copy()
         seen[view] = False
         normal = total[shown] - equations[view, shown]
-        for dropped in range(_MOST_DROPPED + 1):
-            projected, depths = project(tracks.viewmats, tracks.intrinsics, _solve(normal, tracks))
-            misses = np.linalg.norm(projected - tracks.pixels[:, shown], axis=-1)
-            misses[depths <= 0] = np.inf
-            wrong = np.where(seen, misses / limits[:, None], 0.0)
+        places, misses = np.zeros((len(shown), 3)), np.zeros(seen.shape)
+        again = np.arange(len(shown))
+        for _ in range(_MOST_DROPPED + 1):
+            places[again] = _solve(normal[again], tracks)
+            projected, depths = project(tracks.viewmats, tracks.intrinsics, places[again])
+            away = np.linalg.norm(projected - tracks.pixels[:, shown[again]], axis=-1)
+            misses[:, again] = np.where(depths > 0, away, np.inf)
             # Of points that the others disagree on the worst goes, while three are left to outvote it.
-            disagreed = np.flatnonzero((wrong.max(axis=0) > 1) & (seen.sum(axis=0) > 3))
-            if dropped == _MOST_DROPPED or not len(disagreed):
+            wrong = np.where(seen, misses / limits[:, None], 0.0)
+            again = np.flatnonzero((wrong.max(axis=0) > 1) & (seen.sum(axis=0) > 3))
+            if not len(again):
                 break
-            worst = wrong[:, disagreed].argmax(axis=0)
-            seen[worst, disagreed] = False
-            normal[disagreed] -= equations[worst, shown[disagreed]]
-        places = _solve(normal, tracks)
+            worst = wrong[:, again].argmax(axis=0)
+            seen[worst, again] = False
+            normal[again] -= equations[worst, shown[again]]
         sound = (wrong.max(axis=0) <= 1) & (_widest_angle(places, centres, seen) > _LEAST_ANGLE)
         points[view] = sound.sum()
         if points[view] >= LEAST_POINTS:

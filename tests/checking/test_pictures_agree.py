@@ -57,5 +57,5 @@ def test_a_soft_view_is_named_whatever_it_shows() -> None:
 def test_matches_that_do_not_fit_the_poses_do_not_count() -> None:
     picture = texture()
     views, pairs = views_side_by_side([picture, (picture * 0.5).astype(np.uint8)])
-    away = [replace(pair, pixels_other=pair.pixels_other + [0, 30]) for pair in pairs]
+    away = [replace(pair, pixels_other=pair.pixels_other + np.array([0, 30])) for pair in pairs]
     assert check_colours(views, away).skipped and check_sharpness(views, away).skipped
