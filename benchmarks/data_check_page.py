@@ -51,13 +51,21 @@ _LIMITS += ("limit_median_log_depth_difference",)
 def write_page(path: Path, kept: dict[str, Any]) -> None:
     """Write the page of everything kept."""
     scenes = kept["scenes"]
-    lines = [_HEAD, "## Good scenes", "", "| scene | verdict | seconds | not fine |", "|---|---|---|---|"]
+    lines = [
+        _HEAD,
+        "## Good scenes",
+        "",
+        "| scene | verdict | seconds | of processors | not fine |",
+        "|---|---|---|---|---|",
+    ]
     for name, entry in scenes.items():
         good = entry["good"]
         flagged = ", ".join(
             check for check, results in good["checks"].items() if any(one["verdict"] != "fine" for one in results)
         )
-        lines.append(f"| {name} | {good['verdict']} | {good['seconds']:.0f} | {flagged or '-'} |")
+        lines.append(
+            f"| {name} | {good['verdict']} | {good['seconds']:.0f} | {good['processor_seconds']:.0f} | {flagged or '-'} |"
+        )
     lines += ["", "## Broken copies", ""]
     lines.append("*Found* means: flagged by the check it should be, for the right reason, with the cameras concerned.")
     for name, entry in scenes.items():
@@ -68,7 +76,11 @@ def write_page(path: Path, kept: dict[str, Any]) -> None:
     header = ["check", "number", "limit", *scenes, "broken"]
     lines += [f"| {' | '.join(header)} |", "|" + "---|" * len(header)]
     lines += [_margin(scenes, *row) for row in _MARGINS]
-    lines += ["", f"Seconds are wall time beside other work. {machine_sentence(kept['measurement'])}", ""]
+    seconds = (
+        "Seconds are wall time beside other work; those of all processors together, divided by its cores, are about what "
+        "an idle machine takes."
+    )
+    lines += ["", f"{seconds} {machine_sentence(kept['measurement'])}", ""]
     path.write_text("\n".join(lines), "utf8")
 
 

@@ -87,14 +87,6 @@ class Looks:
     views: Sequence[View]
     footage: Mapping[str, Footage]
 
-    def without(self, names: Sequence[str]) -> Looks:
-        """The same without some views."""
-        return replace(
-            self,
-            views=[view for view in self.views if view.name not in names],
-            footage={name: one for name, one in self.footage.items() if name not in names},
-        )
-
 
 def stands_still(scene: ParsedScene) -> bool:
     """Whether the scene has several cameras, each at one place with an image of every frame."""
