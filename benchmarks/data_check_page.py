@@ -63,9 +63,8 @@ def write_page(path: Path, kept: dict[str, Any]) -> None:
         flagged = ", ".join(
             check for check, results in good["checks"].items() if any(one["verdict"] != "fine" for one in results)
         )
-        lines.append(
-            f"| {name} | {good['verdict']} | {good['seconds']:.0f} | {good['processor_seconds']:.0f} | {flagged or '-'} |"
-        )
+        clock = f"{good['seconds']:.0f} | {good['processor_seconds']:.0f}"
+        lines.append(f"| {name} | {good['verdict']} | {clock} | {flagged or '-'} |")
     lines += ["", "## Broken copies", ""]
     lines.append("*Found* means: flagged by the check it should be, for the right reason, with the cameras concerned.")
     for name, entry in scenes.items():
@@ -77,8 +76,8 @@ def write_page(path: Path, kept: dict[str, Any]) -> None:
     lines += [f"| {' | '.join(header)} |", "|" + "---|" * len(header)]
     lines += [_margin(scenes, *row) for row in _MARGINS]
     seconds = (
-        "Seconds are wall time beside other work; those of all processors together, divided by its cores, are about what "
-        "an idle machine takes."
+        "Seconds are wall time beside other work; those of all processors together, divided by its cores, are about "
+        "what an idle machine takes."
     )
     lines += ["", f"{seconds} {machine_sentence(kept['measurement'])}", ""]
     path.write_text("\n".join(lines), "utf8")
