@@ -122,4 +122,4 @@ def _number(summary: dict[str, Any], check: str, key: str) -> float | None:
 
 
 def _shown(value: float | None, factor: float) -> str:
-    return "-" if value is None else f"{factor * value:.2g}"
+    return "-" if value is None else f"{factor * value:.3g}"
