@@ -6,13 +6,18 @@ from typing import Annotated
 import tyro
 
 from moegs_ns.cli.data_check import Check
+from moegs_ns.cli.data_download import Download
 from moegs_ns.cli.data_layouts import Layouts
 
-Action = Annotated[Check, tyro.conf.subcommand("check")] | Annotated[Layouts, tyro.conf.subcommand("layouts")]
+Action = (
+    Annotated[Check, tyro.conf.subcommand("check")]
+    | Annotated[Download, tyro.conf.subcommand("download")]
+    | Annotated[Layouts, tyro.conf.subcommand("layouts")]
+)
 
 
 @dataclass
 class Data:
-    """See whether a scene will train, and which layouts of scenes there are."""
+    """Fetch public scenes, see whether a scene will train, and which layouts of scenes there are."""
 
     action: tyro.conf.OmitSubcommandPrefixes[tyro.conf.OmitArgPrefixes[Action]]
