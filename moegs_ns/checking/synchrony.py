@@ -144,7 +144,8 @@ def _rays(view: View, footage: Footage) -> np.ndarray:
     height, width = footage.thumbnails.shape[1:]
     rows, columns = np.mgrid[:height, :width] + 0.5
     pixels = np.stack([columns, rows, np.ones_like(rows)], axis=-1).reshape(-1, 3)
-    return pixels @ np.linalg.inv(footage.intrinsics).T @ view.viewmat[:3, :3]
+    shrunk = np.diag([width / view.size[0], height / view.size[1], 1.0]) @ view.intrinsics
+    return pixels @ np.linalg.inv(shrunk).T @ view.viewmat[:3, :3]
 
 
 def _neighbours(views: Sequence[View]) -> list[tuple[int, int]]:

@@ -63,12 +63,10 @@ class Footage:
     Attributes:
         thumbnails: uint8 ``[T,h,w]``, brightness at a few pixels.
         changes: float64 ``[T-1]``, mean difference of a frame's brightness from the frame before, in grey levels.
-        intrinsics: ``[3,3]`` pixels of the thumbnails.
     """
 
     thumbnails: np.ndarray
     changes: np.ndarray
-    intrinsics: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -165,11 +163,8 @@ def _fixed(scene: ParsedScene, camera: int, images: list[int]) -> tuple[list[Vie
         thumbnails.append(_limited(grey, _THUMBNAIL_SIDE))
         if index in kept:
             pictures[index] = _limited(image, _LARGEST_SIDE)
-    pinhole = scene.pinholes[images[0]]
     view = _view(scene, scene.camera_names[camera], images[0], pictures)
-    little = thumbnails[0].shape[:2]
-    footage = Footage(np.stack(thumbnails), np.array(changes), _matrix(pinhole, little[1], little[0]))
-    return [view], footage
+    return [view], Footage(np.stack(thumbnails), np.array(changes))
 
 
 def _moving(scene: ParsedScene, camera: int, images: list[int]) -> list[View]:

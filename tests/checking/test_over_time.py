@@ -31,7 +31,7 @@ def footage_of_ball(late: dict[str, int], still: bool = False) -> dict[str, Foot
             pictures.append((picture + random.normal(0, 0.7, picture.shape)).clip(0, 255).astype(np.uint8))
         stack = np.stack(pictures)
         changes = np.abs(np.diff(stack.astype(int), axis=0)).mean(axis=(1, 2))
-        found[view.name] = Footage(stack, changes, matrix)
+        found[view.name] = Footage(stack, changes)
     return found
 
 
@@ -60,7 +60,7 @@ def replaced(footage: dict[str, Footage], name: str, order: list[int]) -> dict[s
     one = footage[name]
     stack = one.thumbnails[order]
     changes = np.abs(np.diff(stack.astype(int), axis=0)).mean(axis=(1, 2))
-    return {**footage, name: Footage(stack, changes, one.intrinsics)}
+    return {**footage, name: Footage(stack, changes)}
 
 
 def test_repeated_frames() -> None:
