@@ -1,4 +1,4 @@
-"""The ``moegs`` command: ``moegs train``, ``moegs report``, its special reports, ``moegs render``, ``prune``, ``fuse``.
+"""The ``moegs`` command: ``moegs data``, ``train``, ``report``, its special reports, ``render``, ``prune``, ``fuse``.
 
 Everything heavy is imported inside the commands, so that ``moegs --help`` answers at once.
 """
@@ -11,6 +11,7 @@ from typing import Annotated, NoReturn
 
 import tyro
 
+from moegs_ns.cli.data import Data
 from moegs_ns.cli.fuse import Fuse
 from moegs_ns.cli.gates import ReportGates
 from moegs_ns.cli.geometry import ReportGeometry
@@ -22,7 +23,8 @@ from moegs_ns.cli.routers import ReportRouters
 from moegs_ns.cli.train import Train
 
 Command = (
-    Annotated[Train, tyro.conf.subcommand("train")]
+    Annotated[Data, tyro.conf.subcommand("data")]
+    | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[ReportMotion, tyro.conf.subcommand("report-motion")]
     | Annotated[ReportGeometry, tyro.conf.subcommand("report-geometry")]
@@ -35,7 +37,8 @@ Command = (
 #: Special reports, as in ``moegs report motion``. A run folder of such a name is given as ./motion.
 _REPORTS = ("motion", "geometry", "gates", "routers")
 _DESCRIPTION = (
-    "Mixtures of dynamic Gaussian-splat experts: train one scene's experts and router, report, render, prune, fuse."
+    "Mixtures of dynamic Gaussian-splat experts: check data, train one scene's experts and router, report, render, "
+    "prune, fuse."
 )
 
 
@@ -48,17 +51,18 @@ def run(arguments: Sequence[str]) -> int:
     """Parse, call, and turn expected errors into one line.
 
     Returns:
-        Exit status: 0, 1 for an error that was explained, 130 or 143 when interrupted.
+        Exit status: 0, 1 for an error that was explained, 130 or 143 when interrupted; a command may have its own.
     """
     own, passed_on = _split(_with_report_names(list(arguments)))
     command = tyro.cli(Command, args=own, prog="moegs", description=_DESCRIPTION)  # type: ignore[arg-type]
+    action = command.action if isinstance(command, Data) else command
     if passed_on is not None:
-        if not isinstance(command, Train):
-            return _fail("only `moegs train` takes options of the data parser behind '--'")
-        command.data_options = tuple(passed_on)
+        if not hasattr(action, "data_options"):
+            return _fail("only `moegs train` and `moegs data check` take options of the data parser behind '--'")
+        action.data_options = tuple(passed_on)
     previous = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        command.run()
+        return action.run() or 0
     except KeyboardInterrupt as interrupt:
         from rich.console import Console
 
@@ -67,10 +71,9 @@ def run(arguments: Sequence[str]) -> int:
     except (ValueError, OSError, RuntimeError) as error:
         if not _is_ours(error):
             raise
-        return _fail(str(error))
+        return _fail(str(error), getattr(action, "failure_status", 1))
     finally:
         signal.signal(signal.SIGTERM, previous)
-    return 0
 
 
 def _with_report_names(arguments: list[str]) -> list[str]:
@@ -96,12 +99,12 @@ def _is_ours(error: Exception) -> bool:
     return trace is not None and str(trace.tb_frame.f_globals.get("__name__", "")).startswith("moegs_ns.")
 
 
-def _fail(message: str) -> int:
+def _fail(message: str, status: int = 1) -> int:
     from rich.console import Console
     from rich.markup import escape
 
     Console(stderr=True).print(f"[bold red]error:[/bold red] {escape(message)}", soft_wrap=True, highlight=False)
-    return 1
+    return status
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -27,6 +27,7 @@ def moegs(arguments: list[object], capfd: pytest.CaptureFixture[str]) -> tuple[i
     [
         *(["--help"], ["train", "--help"], ["report", "--help"], ["render", "--help"], ["prune", "--help"]),
         *(["report", "motion", "--help"], ["report", "gates", "--help"]),
+        *(["data", "--help"], ["data", "check", "--help"]),
     ],
 )
 def test_help_is_quick_because_it_imports_little(arguments: list[str]) -> None:
@@ -64,7 +65,10 @@ def test_the_command_is_installed(project_root: Path) -> None:
         (["report", "nowhere"], "expected the run record nowhere, found none"),
         (["report"], "expected run folders to report on, found none"),
         (["render", "nowhere"], "expected the run record nowhere, found none"),
-        (["report", "nowhere", "--", "--downscale", "2"], "only `moegs train` takes options of the data parser"),
+        (
+            ["report", "nowhere", "--", "--downscale", "2"],
+            "only `moegs train` and `moegs data check` take options",
+        ),
     ],
 )
 def test_errors_are_one_line(

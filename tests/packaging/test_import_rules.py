@@ -28,6 +28,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "viewer": {"paths", "splats", "losses", "runs", "scene"},
     "reporting": {"paths", "splats", "losses", "runs", "scene"},
     "exporting": {"paths", "splats", "losses", "runs", "scene"},
+    "preparation": {"paths", "scene"},
+    "checking": {"paths", "preparation", "scene"},
 }
 _WIRED = set(MAY_IMPORT)
 MAY_IMPORT["training"] = set(_WIRED)

@@ -1,0 +1,18 @@
+"""``moegs data``: what is done to data before training."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+
+from moegs_ns.cli.data_check import Check
+from moegs_ns.cli.data_layouts import Layouts
+
+Action = Annotated[Check, tyro.conf.subcommand("check")] | Annotated[Layouts, tyro.conf.subcommand("layouts")]
+
+
+@dataclass
+class Data:
+    """See whether a scene will train, and which layouts of scenes there are."""
+
+    action: tyro.conf.OmitSubcommandPrefixes[tyro.conf.OmitArgPrefixes[Action]]
