@@ -7,12 +7,17 @@ import tyro
 
 from moegs_ns.cli.data_check import Check
 from moegs_ns.cli.data_layouts import Layouts
+from moegs_ns.cli.data_prepare import Prepare
 
-Action = Annotated[Check, tyro.conf.subcommand("check")] | Annotated[Layouts, tyro.conf.subcommand("layouts")]
+Action = (
+    Annotated[Prepare, tyro.conf.subcommand("prepare")]
+    | Annotated[Check, tyro.conf.subcommand("check")]
+    | Annotated[Layouts, tyro.conf.subcommand("layouts")]
+)
 
 
 @dataclass
 class Data:
-    """See whether a scene will train, and which layouts of scenes there are."""
+    """Make a scene of videos, see whether a scene will train, and which layouts of scenes there are."""
 
     action: tyro.conf.OmitSubcommandPrefixes[tyro.conf.OmitArgPrefixes[Action]]
