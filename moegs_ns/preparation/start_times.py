@@ -73,7 +73,7 @@ def estimate_starts(
     sampled = [_sampled(video, known[video.name], rate) for video in videos]
     pairs, shifts, weights = [], [], []
     for one, other in itertools.combinations(range(len(videos)), 2):
-        found = _shift(sampled[one], sampled[other], int(round(longest * rate)))
+        found = _shift(sampled[one], sampled[other], round(longest * rate))
         if found is not None:
             pairs.append((one, other))
             shifts.append(found[0] / rate)

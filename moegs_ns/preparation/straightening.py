@@ -12,6 +12,9 @@ from moegs_ns.scene.lens import Lens, Pinhole, resampled
 # Pixels: below it nobody could tell a principal point from the middle.
 _CENTRED = 0.02
 _SAME_FOCAL = 1e-5
+# Pixels: an estimated distortion that moves nothing by more is not worth compressing a video again.
+_NEGLIGIBLE = 0.1
+_EDGE_POINTS = 33
 # Pictures that shrink by more than this are averaged first, or fine texture would turn into noise.
 _SHRINKS = 0.8
 
@@ -39,6 +42,17 @@ def centred_pinhole(lens: Lens, source: tuple[int, int], target: tuple[int, int]
     width, height = target
     focal = max(width / 2 / half_width, height / 2 / half_height)
     return Pinhole(focal, focal, width / 2, height / 2, width, height)
+
+
+def simplified(lens: Lens, width: int, height: int) -> Lens:
+    """The lens without its distortion, if that moves no pixel of a picture noticeably."""
+    if lens.is_pinhole:
+        return lens
+    columns, rows = np.meshgrid(np.linspace(0, width, _EDGE_POINTS), np.linspace(0, height, _EDGE_POINTS))
+    plain = Lens(lens.fx, lens.fy, lens.cx, lens.cy)
+    pixels = np.stack([columns, rows], axis=-1)
+    moved = np.abs(lens.project(plain.unproject(pixels)) - pixels).max()
+    return plain if moved < _NEGLIGIBLE else lens
 
 
 def is_straight(lens: Lens, source: tuple[int, int], target: tuple[int, int]) -> bool:

@@ -112,7 +112,7 @@ def _matches(features: Sequence[Sequence[Features]], on_pair: Callable[[], None]
     pairs = {}
     for one, other in itertools.combinations(range(len(features)), 2):
         found = [
-            match(first, second) + [starts[one][instant], starts[other][instant]]
+            match(first, second) + np.array([starts[one][instant], starts[other][instant]])
             for instant, (first, second) in enumerate(zip(features[one], features[other], strict=True))
         ]
         pairs[one, other] = np.concatenate(found).astype(np.uint32)

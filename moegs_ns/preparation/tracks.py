@@ -40,7 +40,7 @@ def join(points: Sequence[np.ndarray], pairs: Mapping[tuple[int, int], np.ndarra
     counts = [len(one) for one in points]
     starts = np.cumsum([0, *counts])
     total = int(starts[-1])
-    edges = [found + [starts[one], starts[other]] for (one, other), found in pairs.items() if len(found)]
+    edges = [found + starts[[one, other]] for (one, other), found in pairs.items() if len(found)]
     if not edges:
         return Tracks(np.zeros((len(points), 0, 2)), np.zeros((len(points), 0), dtype=bool))
     ends = np.concatenate(edges)
