@@ -1,4 +1,7 @@
-"""What can be chosen when a scene is prepared; the docstrings are the manual of ``moegs data prepare``."""
+"""What can be chosen when a scene is prepared; the docstrings are the manual of ``moegs data prepare``.
+
+Standard library only: the command's help answers at once.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from moegs_ns.preparation.structure_from_motion import LensModel, Sharing
-
+LensModel = Literal["pinhole", "radial", "opencv"]
+Sharing = Literal["auto", "shared", "each"]
 SeedKind = Literal["auto", "triangulated", "agreeing", "random"]
 
 

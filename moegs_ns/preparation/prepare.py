@@ -55,6 +55,7 @@ def prepare(options: PrepareOptions, narrator: Narrator | None = None) -> Prepar
     """
     told = narrator or Silence()
     options.check()
+    options.start_times()
     given = find_videos(options.videos)
     if len(given) < _LEAST_CAMERAS:
         raise ValueError(f"expected videos of {_LEAST_CAMERAS} cameras or more, found {len(given)}; name a folder")

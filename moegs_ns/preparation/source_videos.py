@@ -41,14 +41,17 @@ class SourceVideo:
 
     @property
     def fps(self) -> float:
-        """Frames per second: the inverse of the median time between frames."""
+        """Frames per second: by the straight line through the times where they are even, else by the median time
+        between frames, which lost ones do not change."""
+        if self.is_even:
+            return 1.0 / float(np.polyfit(np.arange(self.num_frames), self.times, 1)[0])
         return 1.0 / float(np.median(np.diff(self.times)))
 
     @property
     def is_even(self) -> bool:
         """Whether frame i was taken at i / fps throughout, to a quarter of a frame."""
-        expected = np.arange(self.num_frames) * self.times[-1] / (self.num_frames - 1)
-        return bool(np.abs(self.times - expected).max() * self.fps < _UNEVEN)
+        step = self.times[-1] / (self.num_frames - 1)
+        return bool(np.abs(self.times - np.arange(self.num_frames) * step).max() < _UNEVEN * step)
 
 
 def find_videos(inputs: Sequence[Path]) -> dict[str, Path]:

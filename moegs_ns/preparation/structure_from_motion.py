@@ -12,16 +12,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from moegs_ns.preparation.colmap import lens_of, pose_of, quiet, require_pycolmap
 from moegs_ns.preparation.features import Features, match
+from moegs_ns.preparation.options import LensModel, Sharing
 from moegs_ns.preparation.rig import Rig
-
-LensModel = Literal["pinhole", "radial", "opencv"]
-Sharing = Literal["auto", "shared", "each"]
 
 # Focal length to start from, as a share of the larger side: COLMAP's own guess, the view of a phone.
 _FOCAL_GUESS = 1.2

@@ -9,8 +9,8 @@ import numpy as np
 
 from moegs_ns.preparation.source_videos import SourceVideo
 
-# Rates whose videos drift apart by less than half a frame in a minute are one: 30 and 29.97 are not.
-_SAME_RATE = 2.5e-4
+# Frames by which videos may drift apart over the clip and still be taken frame by frame.
+_DRIFT = 0.25
 _LEAST_FRAMES = 2
 
 
@@ -63,7 +63,8 @@ def align(
     rate = min(rates) if fps is None else fps
     if rate <= 0:
         raise ValueError(f"expected --fps above 0, found {rate}")
-    alike = max(abs(other / rate - 1) for other in rates) < _SAME_RATE and all(video.is_even for video in videos)
+    drift = max(abs(other / rate - 1) * video.num_frames for other, video in zip(rates, videos, strict=True))
+    alike = drift < _DRIFT and all(video.is_even for video in videos)
     if alike and len({starts.get(video.name, 0.0) for video in videos}) == 1:
         count = min(video.num_frames for video in videos)
         frames = {video.name: np.arange(count) for video in videos}
