@@ -11,7 +11,7 @@ from typing import Literal
 
 LensModel = Literal["pinhole", "radial", "opencv"]
 Sharing = Literal["auto", "shared", "each"]
-SeedKind = Literal["auto", "triangulated", "agreeing", "random"]
+SeedKind = Literal["auto", "triangulated", "swept", "agreeing", "random"]
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,9 @@ class SeedOptions:
     """What Gaussians start from."""
 
     seeds: SeedKind = "auto"
-    """Triangulated from matches of neighbouring cameras; random places at which the cameras' colours agree; or random
-    ones. Default: the first of these that gives any."""
+    """Triangulated from features of neighbouring cameras, swept (depth maps of all cameras, kept where neighbours
+    agree), random places at which the cameras' colours agree, or random ones. Default: triangulated and swept ones
+    together; the others only where these are hardly any."""
     seed_frames: Literal["first", "all"] | int = "first"
     """Instants to make seeds at: the first, which gives points without times, all, or so many, evenly spread."""
     features: int = 4000
@@ -70,6 +71,8 @@ class SeedOptions:
     """Cameras to match each camera with, at most."""
     least_views: int | None = None
     """Cameras that must agree on a triangulated point. Default: three, or two where that leaves fewer than 500."""
+    swept_points: int = 10000
+    """Number of points to keep of the depth maps of an instant, evenly spread."""
     random_points: int = 10000
     """Number of random seeds, where they are made."""
     dense_cloud: Path | None = None
@@ -102,6 +105,7 @@ class PrepareOptions:
             "--sfm-frames": cameras.sfm_frames,
             "--features": seeds.features,
             "--neighbours": seeds.neighbours,
+            "--swept-points": seeds.swept_points,
             "--random-points": seeds.random_points,
             "--seed-frames": seeds.seed_frames if isinstance(seeds.seed_frames, int) else 1,
         }

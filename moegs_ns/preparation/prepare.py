@@ -79,7 +79,7 @@ def prepare(options: PrepareOptions, narrator: Narrator | None = None) -> Prepar
     files = [folder.scene / f"{video.name}{written[video.name]['suffix']}" for video in videos]
     views = Views(files, rig.camera_to_worlds, pinholes, bounds, clip.num_frames)
     seeds, seeds_how = make_seeds(options.seeds, views, folder, told)
-    if rig.near_far is None and seeds_how["kind"] in ("triangulated", "dense cloud"):
+    if rig.near_far is None and seeds_how["kind"] in ("matched", "dense cloud"):
         found = bounds_from_points(seeds.xyz, rig.camera_to_worlds, pinholes)
         if found is not None:
             bounds, bounds_from = found, "seed points"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from moegs_ns.preparation.dense_cloud import read_dense_cloud
 from moegs_ns.preparation.narrator import Narrator
 from moegs_ns.preparation.neighbours import neighbouring_pairs
 from moegs_ns.preparation.options import SeedOptions
+from moegs_ns.preparation.plane_sweep import swept_cloud
 from moegs_ns.preparation.triangulated_seeds import triangulated_seeds
 from moegs_ns.preparation.work_folder import WorkFolder
 from moegs_ns.scene.decoding import iterate_frames
@@ -24,7 +26,8 @@ from moegs_ns.scene.seed_files import points_in_view
 
 # Fewer triangulated points than this are no start.
 _LEAST_POINTS = 100
-_FACTS = ("least_views", "reprojection_error", "views_per_point")
+# Of each camera, to sweep planes with: nearer ones look more alike, and each takes its time.
+_SWEPT_NEIGHBOURS = 4
 
 
 @dataclass(frozen=True)
@@ -65,23 +68,19 @@ def make_seeds(
         told.say(f"{len(cloud)} seed points from {options.dense_cloud}, one per voxel of {voxel:g}.")
         return cloud, {"kind": "dense cloud", "points": len(cloud), "voxel": voxel}
     instants = _instants(options.seed_frames, views.num_frames)
-    if options.seeds in ("auto", "triangulated"):
-        cloud, facts = _triangulated(options, views, instants, folder, told)
+    if options.seeds in ("auto", "triangulated", "swept"):
+        cloud, facts = _matched(options, views, instants, folder, told)
         per_instant = len(cloud) / len(instants)
-        if per_instant >= _LEAST_POINTS or (options.seeds == "triangulated" and len(cloud)):
-            told.say(
-                f"{len(cloud)} seed points from {len(instants)} instant{'s' if len(instants) > 1 else ''}, each agreed "
-                f"on by {facts['least_views']} cameras or more ({facts['views_per_point']:.1f} on average), miss their "
-                f"pixels by {facts['reprojection_error']:.2f} (median)."
-            )
+        if per_instant >= _LEAST_POINTS or (options.seeds != "auto" and len(cloud)):
+            told.say(_described(cloud, facts))
             return cloud, facts
-        if options.seeds == "triangulated":
+        if options.seeds != "auto":
             raise ValueError(
                 f"expected points that neighbouring cameras show alike, found none in {len(instants)} instants; check "
                 "the cameras with `moegs data check`, try --least-views 2 or --neighbours 12, or --seeds agreeing"
             )
         told.say(
-            f"Triangulation found only {len(cloud)} points ({facts['pairs']} pairs of cameras see the same from "
+            f"Matching found only {len(cloud)} points ({facts['pairs']} pairs of cameras see the same from "
             "places near each other): random places at which the cameras' colours agree take their place, which are "
             "less exact. Wrong cameras look like this too: run `moegs data check`."
         )
@@ -119,38 +118,82 @@ def _frames(file: Path, instants: Sequence[int]) -> Iterator[tuple[int, np.ndarr
             yield number, frame
 
 
-def _triangulated(
+def _matched(
     options: SeedOptions, views: Views, instants: Sequence[int], folder: WorkFolder, told: Narrator
 ) -> tuple[PointCloud, dict[str, Any]]:
     """Points of all instants, with times where there are several."""
-    pairs = neighbouring_pairs(views.poses, views.pinholes, *views.near_far, options.neighbours)
     missing = [instant for instant in instants if not folder.seed_facts(instant).is_file()]
-    tick = told.task("Triangulating seeds", len(missing))
+    tick = told.task("Looking for seeds", len(missing))
     for shown in zip(*(_frames(file, missing) for file in views.files), strict=True) if missing else ():
         instant, images = shown[0][0], [image for _, image in shown]
-        seeds = triangulated_seeds(
-            images, views.poses, views.pinholes, pairs, options.features, options.least_views
-        )  # fmt: skip
-        write_ply(folder.seeds(instant), seeds.cloud)
-        facts = {name: getattr(seeds, name) for name in _FACTS}
+        cloud, facts = _of_instant(options, views, images)
+        write_ply(folder.seeds(instant), cloud)
         folder.seed_facts(instant).write_text(json.dumps(facts), "utf8")
         tick()
     clouds = [read_ply(folder.seeds(instant)) for instant in instants]
     last = max(1, views.num_frames - 1)
     times = [np.full((len(cloud), 1), frame / last, np.float32) for cloud, frame in zip(clouds, instants, strict=True)]
-    cloud = PointCloud(
-        np.concatenate([one.xyz for one in clouds]),
-        np.concatenate([one.rgb for one in clouds]),
-        np.concatenate(times) if len(instants) > 1 else None,
-    )
+    cloud = _joined(clouds, np.concatenate(times) if len(instants) > 1 else None)
     kept = [json.loads(folder.seed_facts(instant).read_text("utf8")) for instant in instants]
-    found = {name: [one[name] for one in kept if one[name] is not None] for name in _FACTS}
+
+    def over_instants(name: str, together: Callable[[list[Any]], Any]) -> Any:
+        known = [one[name] for one in kept if one[name] is not None]
+        return together(known) if known else None
+
     return cloud, {
-        "kind": "triangulated",
+        "kind": "matched",
         "points": len(cloud),
         "instants": len(instants),
-        "pairs": len(pairs),
-        "least_views": min(found["least_views"]),
-        "reprojection_error": float(np.mean(found["reprojection_error"])) if len(cloud) else None,
-        "views_per_point": float(np.mean(found["views_per_point"])) if len(cloud) else None,
+        "triangulated": over_instants("triangulated", sum),
+        "swept": over_instants("swept", sum),
+        "pairs": over_instants("pairs", max),
+        "least_views": over_instants("least_views", min),
+        "reprojection_error": over_instants("reprojection_error", mean),
+        "views_per_point": over_instants("views_per_point", mean),
     }
+
+
+def _of_instant(
+    options: SeedOptions, views: Views, images: Sequence[np.ndarray]
+) -> tuple[PointCloud, dict[str, Any]]:  # fmt: skip
+    """Points of one instant, and how they came about."""
+    pairs = neighbouring_pairs(views.poses, views.pinholes, *views.near_far, options.neighbours)
+    facts: dict[str, Any] = {
+        "pairs": len(pairs), "triangulated": 0, "swept": 0,
+        "least_views": None, "reprojection_error": None, "views_per_point": None,
+    }  # fmt: skip
+    clouds = []
+    if options.seeds != "swept":
+        seeds = triangulated_seeds(images, views.poses, views.pinholes, pairs, options.features, options.least_views)
+        clouds.append(seeds.cloud)
+        facts |= {name: getattr(seeds, name) for name in ("least_views", "reprojection_error", "views_per_point")}
+        facts["triangulated"] = len(seeds.cloud)
+    if options.seeds != "triangulated":
+        nearest = min(options.neighbours, _SWEPT_NEIGHBOURS)
+        pairs = neighbouring_pairs(views.poses, views.pinholes, *views.near_far, nearest)
+        swept = swept_cloud(images, views.poses, views.pinholes, pairs, views.bounds, options.swept_points)
+        clouds.append(swept)
+        facts["swept"] = len(swept)
+    return _joined(clouds, None), facts
+
+
+def _joined(clouds: Sequence[PointCloud], times: np.ndarray | None) -> PointCloud:
+    return PointCloud(
+        np.concatenate([one.xyz for one in clouds]), np.concatenate([one.rgb for one in clouds]), times
+    )  # fmt: skip
+
+
+def _described(cloud: PointCloud, facts: dict[str, Any]) -> str:
+    """A sentence on seeds that were found."""
+    instants = facts["instants"]
+    said = f"{len(cloud)} seed points from {instants} instant{'s' if instants > 1 else ''}"
+    parts = []
+    if facts["triangulated"]:
+        parts.append(
+            f"{facts['triangulated']} triangulated, on each of which {facts['least_views']} cameras or more agree "
+            f"({facts['views_per_point']:.1f} on average) and whose pixels they miss by "
+            f"{facts['reprojection_error']:.2f} (median)"
+        )
+    if facts["swept"]:
+        parts.append(f"{facts['swept']} from depth maps")
+    return f"{said}: {'; '.join(parts)}."

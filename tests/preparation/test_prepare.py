@@ -74,7 +74,8 @@ def numbers_of(video: Path) -> list[int]:
 
 def test_known_cameras_come_back_as_the_same_rays(sample: Path, sample_scene: Path, tmp_path: Path) -> None:
     ear = Ear()
-    options = PrepareOptions((sample,), tmp_path / "scene", cameras=CameraOptions(poses=sample / "poses.npy"))
+    seeds = SeedOptions("triangulated")
+    options = PrepareOptions((sample,), tmp_path / "scene", cameras=CameraOptions(sample / "poses.npy"), seeds=seeds)
     prepared = prepare(options, ear)
     assert ear.said[0] == "Cameras: cam00 = view 0.mp4, cam01 = view 1.mp4, cam02 = view 2.mp4, cam03 = view 3.mp4."
     ours, theirs = (
@@ -95,8 +96,8 @@ def test_known_cameras_come_back_as_the_same_rays(sample: Path, sample_scene: Pa
             sample / f"view {number}.mp4"
         ).read_bytes()
     seeds = prepared.record["seeds"]
-    assert seeds["kind"] == "triangulated"
-    assert seeds["points"] > 300
+    assert seeds["kind"] == "matched"
+    assert seeds["triangulated"] > 300
     assert "points3D_time" not in ours.metadata
     assert not (tmp_path / "scene.preparing").exists()
 
@@ -106,7 +107,7 @@ def test_seeds_of_several_instants_have_times(sample: Path, tmp_path: Path) -> N
         (sample,),
         tmp_path / "scene",
         cameras=CameraOptions(poses=sample / "poses.npy"),
-        seeds=SeedOptions(seed_frames=3, features=600),
+        seeds=SeedOptions("triangulated", seed_frames=3, features=600),
     )
     prepare(options)
     cloud = read_ply(tmp_path / "scene" / "points3D.ply")
@@ -186,7 +187,7 @@ def test_without_texture_places_that_agree_take_over_with_clear_words(tmp_path: 
         (folder,), tmp_path / "scene", cameras=given(folder), seeds=SeedOptions(random_points=50)
     )  # fmt: skip
     prepared = prepare(options, ear)
-    assert any(sentence.startswith("Triangulation found only") for sentence in ear.said)
+    assert any(sentence.startswith("Matching found only") for sentence in ear.said)
     assert prepared.record["seeds"]["kind"] in ("agreeing", "random")
     assert len(read_ply(prepared.folder / "points3D.ply")) <= 50
     with pytest.raises(ValueError, match="expected points that neighbouring cameras show alike"):

@@ -12,6 +12,7 @@ from moegs_ns.preparation.dense_cloud import one_per_voxel, read_dense_cloud
 from moegs_ns.preparation.depth_bounds import bounds_from_points, guessed_bounds
 from moegs_ns.preparation.guided_matching import guided_match
 from moegs_ns.preparation.neighbours import neighbouring_pairs
+from moegs_ns.preparation.plane_sweep import swept_cloud
 from moegs_ns.preparation.tracks import Tracks, join, locate
 from moegs_ns.preparation.triangulated_seeds import detect_enlarged, triangulated_seeds
 from moegs_ns.preparation.two_view import fundamental_matrix, intrinsics_of, viewmats_from_poses
@@ -145,6 +146,30 @@ def test_seeds_of_the_sample_scene_lie_on_its_surfaces(
     assert np.median(distances.min(axis=1)) < 0.05
     nearest = truth.rgb[distances.argmin(axis=1)].astype(int)
     assert np.median(np.abs(seeds.cloud.rgb[::5].astype(int) - nearest)) < 25
+
+
+def test_swept_clouds_cover_more_and_lie_on_surfaces(
+    sample_scene: Path, sample_views: tuple[list[np.ndarray], np.ndarray, list[Pinhole]]
+) -> None:
+    """Three cameras at half of 320x240."""
+    images, poses, pinholes = (part[1:5] for part in sample_views)
+    halves = [np.ascontiguousarray(image[::2, ::2]) for image in images]
+    small = [pinhole.resized(160, 120) for pinhole in pinholes]
+    pairs = neighbouring_pairs(poses, small, 1.9, 8.0, neighbours=3)
+    cloud = swept_cloud(halves, poses, small, pairs, np.tile([1.9, 8.0], (4, 1)), 1500)
+    truth = read_ply(sample_scene / "points3d.ply").xyz
+    distances = np.linalg.norm(cloud.xyz[::5, None] - truth[None], axis=2).min(axis=1)
+    assert 800 < len(cloud) <= 1500
+    assert np.median(distances) < 0.08
+    assert (distances > 0.5).mean() < 0.1
+
+
+def test_a_camera_without_neighbours_sweeps_nothing(
+    sample_views: tuple[list[np.ndarray], np.ndarray, list[Pinhole]],
+) -> None:
+    images, poses, pinholes = sample_views
+    cloud = swept_cloud(images[:2], poses[:2], pinholes[:2], [(0, 1)], np.tile([1.9, 8.0], (2, 1)), 100)
+    assert len(cloud) == 0
 
 
 def test_agreeing_places_are_nearer_to_surfaces_than_random_ones(
