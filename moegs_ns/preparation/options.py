@@ -25,6 +25,8 @@ class TimeOptions:
     """When cameras took their first frames, in seconds: cam03=0.1 began a tenth of a second after those not named."""
     estimate_starts: bool = False
     """Estimate when each camera began from what moves in the videos; --starts are kept."""
+    starts_within: float = 1.5
+    """Seconds by which cameras began apart at most, for that estimate: a wider search errs more easily."""
     first_frame: int = 0
     """Frames to leave out at the start of what all cameras show."""
     num_frames: int | None = None

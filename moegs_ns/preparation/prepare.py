@@ -121,9 +121,9 @@ def _start_times(options: PrepareOptions, videos: Sequence[SourceVideo], told: N
     for video in videos:
         curves[video.name] = motion_curve(video)
         tick()
-    found = estimate_starts(videos, curves)
+    found = estimate_starts(videos, curves, options.time.starts_within)
     said = ", ".join(f"{name} {seconds:.3f}" for name, seconds in found.seconds.items())
-    told.say(f"Estimated starts in seconds: {said} (pairs of cameras disagree by {found.residual:.3f}).")
+    told.say(f"Estimated starts in seconds: {said} (motion correlates by {found.correlation:.2f} or more).")
     return {**found.seconds, **starts}
 
 

@@ -1,12 +1,15 @@
 """Which file is which camera, and when its frames were taken."""
 
+import subprocess
 from pathlib import Path
 
+import imageio_ffmpeg
 import numpy as np
 import pytest
 
+from moegs_ns.preparation.clip_writer import upright_frames
 from moegs_ns.preparation.source_videos import find_videos, read_video
-from tests.scene.make_video import numbered_video
+from tests.scene.make_video import encode, numbered_frame, numbered_video
 
 
 def touch(folder: Path, *names: str) -> list[Path]:
@@ -63,3 +66,18 @@ def test_times_are_those_of_presentation(tmp_path: Path) -> None:
 def test_one_frame_is_no_video(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at least two frames"):
         read_video("cam00", numbered_video(tmp_path / "cam00.mp4", 1))
+
+
+@pytest.mark.parametrize("turn", [90, 180, 270])
+def test_videos_that_a_phone_marked_as_turned_stand_upright(tmp_path: Path, turn: int) -> None:
+    image = numbered_frame(5)
+    image[:, :8] = (255, 0, 0)
+    plain = encode(tmp_path / "plain.mp4", [image] * 3, codec_options={"crf": "4"}, pixel_format="yuv444p")
+    turned = tmp_path / "turned.mp4"
+    mark = ["-display_rotation", str(turn), "-i", str(plain), "-c", "copy", str(turned)]
+    subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *mark], check=True)
+    video = read_video("cam00", turned)
+    assert video.turn == turn
+    assert (video.width, video.height) == ((64, 48) if turn == 180 else (48, 64))
+    shown = [next(upright_frames(one, np.array([1]))) for one in (read_video("cam00", plain), video)]
+    np.testing.assert_array_equal(shown[1], np.rot90(shown[0], turn // 90))  # counter-clockwise, as ffmpeg turns it
