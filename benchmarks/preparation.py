@@ -1,7 +1,7 @@
 """How good are scenes that `moegs data prepare` makes, next to those given with their cameras and seeds?
 
     python benchmarks/preparation.py           # prepare and measure: a few minutes
-    python benchmarks/preparation.py --train   # also train moegs-stg on both, one seed
+    python benchmarks/preparation.py --train   # also train moegs-stg on them, one seed
 
 Prepares basketball from its videos with its cameras given, and the sample scene from its videos alone. Writes
 benchmarks/results/preparation.json, which benchmarks/write_results.py shows. Resumable: prepared scenes and finished
@@ -20,7 +20,7 @@ import tyro
 from machine import describe_measurement
 from rich.console import Console
 from scipy.spatial import cKDTree
-from suites import RESULTS, ROOT, find_data, portable, write_json
+from suites import RESULTS, ROOT, find_data, portable, result_file, write_json
 
 from moegs_ns.preparation.options import CameraOptions, PrepareOptions
 from moegs_ns.preparation.prepare import prepare
@@ -46,17 +46,19 @@ class Case:
         data: below the checkout or the folder of real scenes.
         given_poses: whether its cameras are given, or estimated too.
         preset: to train with.
+        suite: which trained on the given scene with it.
     """
 
     name: str
     data: str
     given_poses: bool
     preset: str
+    suite: str
 
 
 CASES = (
-    Case("basketball", "basketball", True, "quick"),
-    Case("mixed", "examples/mixed", False, "demo"),
+    Case("basketball", "basketball", True, "quick", "basketball_quick"),
+    Case("mixed", "examples/mixed", False, "demo", "mixed_demo"),
 )
 
 
@@ -65,7 +67,7 @@ class Arguments:
     """Prepare the scenes, measure and maybe train."""
 
     train: bool = False
-    """Also train moegs-stg on given and prepared scenes."""
+    """Also train moegs-stg on prepared scenes, and on given ones unless a suite has kept that run."""
     cases: tuple[str, ...] = tuple(case.name for case in CASES)
     """Which scenes; what was kept of the others stays."""
     again: bool = False
@@ -142,6 +144,24 @@ def trained(data: Path, preset: str, output_dir: Path, console: Console) -> dict
     }
 
 
+def kept_by_suite(case: Case) -> dict[str, Any] | None:
+    """The same of the given scene, if benchmarks/run_suite.py kept that very run."""
+    run = f"{case.name}/moegs-{EXPERT}/{case.preset}-seed{SEED}"
+    file = result_file(RESULTS / case.suite, run)
+    if not file.is_file():
+        return None
+    kept = json.loads(file.read_text("utf8"))
+    record = kept["record"]
+    return {
+        "command": kept["command"],
+        "suite": case.suite,
+        "psnr": kept["scores"]["psnr"],
+        "ssim": kept["scores"].get("ssim"),
+        "gaussians": record["model"]["num_gaussians"],
+        "processor_seconds": record["progress"].get("processor_seconds"),
+    }
+
+
 def measure(case: Case, arguments: Arguments, kept: dict[str, Any], console: Console) -> dict[str, Any]:
     """Prepare a case and compare it with what is given."""
     given = find_data(case.data)
@@ -164,7 +184,7 @@ def measure(case: Case, arguments: Arguments, kept: dict[str, Any], console: Con
     if arguments.train:
         found["training"] = {
             "prepared": trained(folder, case.preset, arguments.output_dir / "prepared", console),
-            "given": trained(given, case.preset, arguments.output_dir / "given", console),
+            "given": kept_by_suite(case) or trained(given, case.preset, arguments.output_dir / "given", console),
         }
     return found
 
