@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import tyro
@@ -35,7 +36,7 @@ def parser_config(data: Path, parser: str, options: Sequence[str]) -> DynamicDat
 
 
 def read_scene(config: DynamicDataParserConfig) -> tuple[ParsedScene | None, list[CheckResult]]:
-    """The scene, None where the parser refuses it, and what there is to say."""
+    """The scene with the seed points of its files alone, None where the parser refuses it; and what there is to say."""
     parser: DynamicDataParser = config.setup()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
@@ -43,6 +44,11 @@ def read_scene(config: DynamicDataParserConfig) -> tuple[ParsedScene | None, lis
             scene = parser.read_scene()
         except (ValueError, OSError) as error:
             return None, [CheckResult(NAME, Verdict.UNUSABLE, str(error))]
+        seeds = scene.cloud
+        if config.random_points:
+            # What would start training at random places says nothing of the scene.
+            seeds = replace(config, random_points=0).setup().read_scene().cloud
+    scene = replace(scene, cloud=seeds)
     said = list(dict.fromkeys(str(one.message) for one in caught if issubclass(one.category, UserWarning)))
     results = [CheckResult(NAME, Verdict.DOUBTFUL, message) for message in said]
     cameras, images = len(set(scene.camera.tolist())), len(scene.camera)

@@ -77,26 +77,25 @@ def match(one: Features, other: Features, ratio: float = 0.8) -> np.ndarray:
         raise ValueError(f"expected a ratio in (0,1], found {ratio}")
     if len(one) < 2 or len(other) < 2:  # nothing to be the second nearest
         return np.zeros((0, 2), dtype=np.int64)
-    forward, distinct = _nearest(one.descriptors, other.descriptors, ratio)
-    backward, _ = _nearest(other.descriptors, one.descriptors, 1.0)
-    positions = np.arange(len(one))
-    kept = distinct & (backward[forward] == positions)
-    return np.stack([positions[kept], forward[kept]], axis=1).astype(np.int64)
-
-
-def _nearest(one: np.ndarray, other: np.ndarray, ratio: float) -> tuple[np.ndarray, np.ndarray]:
-    """For each row of ``one`` the nearest row of ``other``, and whether it passes the ratio test."""
     nearest = np.empty(len(one), dtype=np.int64)
     distinct = np.empty(len(one), dtype=bool)
+    best_back = np.full(len(other), -np.inf, dtype=np.float32)
+    nearest_back = np.empty(len(other), dtype=np.int64)
     for start in range(0, len(one), _ROWS_AT_ONCE):
         part = slice(start, start + _ROWS_AT_ONCE)
-        similarity = one[part] @ other.T
+        similarity = one.descriptors[part] @ other.descriptors.T
+        rows, columns = np.arange(len(similarity)), np.arange(len(other))
+        back = similarity.argmax(axis=0)
+        better = similarity[back, columns] > best_back
+        best_back[better] = similarity[back, columns][better]
+        nearest_back[better] = start + back[better]
         best = similarity.argmax(axis=1)
-        rows = np.arange(len(best))
         first = similarity[rows, best]
         similarity[rows, best] = -np.inf
         second = similarity.max(axis=1)
         nearest[part] = best
         # Descriptors have length 1, so squared distances are 2 - 2 similarity.
         distinct[part] = 1 - first < ratio**2 * (1 - second)
-    return nearest, distinct
+    positions = np.arange(len(one))
+    kept = distinct & (nearest_back[nearest] == positions)
+    return np.stack([positions[kept], nearest[kept]], axis=1).astype(np.int64)

@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -142,17 +142,27 @@ def decode_into(entry: CacheEntry, on_frame: Callable[[], None], on_wait: Callab
         lock.release()
 
 
+def training_frames(frames: CameraFrames) -> Iterator[np.ndarray]:
+    """Frames as they are trained on, each uint8 ``[H,W,3]`` RGB, decoded one by one and kept nowhere.
+
+    Raises:
+        FileNotFoundError, ValueError: the source cannot be decoded (see `iterate_frames`).
+    """
+    images = iterate_frames(frames.source, frames.first_frame, frames.num_frames, frames.background)
+    for index, image in enumerate(images):
+        if frames.lenses:
+            image = straightened(image, frames.lenses[index])
+        yield _resize(image, frames.width, frames.height)
+
+
 def _decode(entry: CacheEntry, on_frame: Callable[[], None]) -> None:
     frames = entry.frames
     entry.folder.mkdir(parents=True, exist_ok=True)
     (entry.folder / _MARKER_FILE).unlink(missing_ok=True)
     partial = entry.path.with_suffix(".partial")
     with partial.open("wb") as file:
-        images = iterate_frames(frames.source, frames.first_frame, frames.num_frames, frames.background)
-        for index, image in enumerate(images):
-            if frames.lenses:
-                image = straightened(image, frames.lenses[index])
-            file.write(_resize(image, frames.width, frames.height).data)
+        for image in training_frames(frames):
+            file.write(image.data)
             on_frame()
         file.flush()
         os.fsync(file.fileno())  # the marker must never outlive the frames it vouches for
