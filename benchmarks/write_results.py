@@ -17,6 +17,7 @@ from distillation_section import distillation_section
 from fusion_section import fusion_section
 from machine import machine_sentence
 from page_parts import label_of, temporal_mean_of, with_temporal_mean
+from preparation_section import preparation_section
 from pruning_section import pruning_section
 from rich.console import Console
 from skipping_section import skipping_section
@@ -315,8 +316,9 @@ def page(results: Path) -> str:
     fusions = [fusion_section(fused)] if fused else []
     students = [distillation_section(taught)] if taught else []
     skipped = skipping_section(results / "expert_skipping.json")
+    prepared = preparation_section(results / "preparation.json")
     sections = sections or ["No suite has been run yet.\n"]
-    return "\n".join([_HEAD, *sections, *curves, *fusions, *students, *chosen, *skipped])
+    return "\n".join([_HEAD, *sections, *curves, *fusions, *students, *chosen, *skipped, *prepared])
 
 
 def main(arguments: Arguments) -> None:

@@ -8,16 +8,18 @@ import tyro
 from moegs_ns.cli.data_check import Check
 from moegs_ns.cli.data_download import Download
 from moegs_ns.cli.data_layouts import Layouts
+from moegs_ns.cli.data_prepare import Prepare
 
 Action = (
-    Annotated[Check, tyro.conf.subcommand("check")]
-    | Annotated[Download, tyro.conf.subcommand("download")]
+    Annotated[Download, tyro.conf.subcommand("download")]
+    | Annotated[Prepare, tyro.conf.subcommand("prepare")]
+    | Annotated[Check, tyro.conf.subcommand("check")]
     | Annotated[Layouts, tyro.conf.subcommand("layouts")]
 )
 
 
 @dataclass
 class Data:
-    """Fetch public scenes, see whether a scene will train, and which layouts of scenes there are."""
+    """Fetch public scenes, make a scene of videos, see whether a scene will train, list the layouts there are."""
 
     action: tyro.conf.OmitSubcommandPrefixes[tyro.conf.OmitArgPrefixes[Action]]

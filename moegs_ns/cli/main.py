@@ -37,8 +37,8 @@ Command = (
 #: Special reports, as in ``moegs report motion``. A run folder of such a name is given as ./motion.
 _REPORTS = ("motion", "geometry", "gates", "routers")
 _DESCRIPTION = (
-    "Mixtures of dynamic Gaussian-splat experts: check data, train one scene's experts and router, report, render, "
-    "prune, fuse."
+    "Mixtures of dynamic Gaussian-splat experts: prepare and check data, train one scene's experts and router, report, "
+    "render, prune, fuse."
 )
 
 

@@ -79,7 +79,7 @@ def find_cameras(scene: Path) -> dict[str, Path]:
             f"expected cam00.mp4, cam01.mp4, ... or cam00/images/*.png, ... in {scene}, found no camera; check --data"
         )
     names = sorted(found)
-    if names != sorted(names, key=_natural_order):
+    if names != sorted(names, key=natural_order):
         raise ValueError(
             f"expected camera names that sort like their numbers, found {', '.join(names)} in {scene}; rows of "
             "poses_bounds.npy follow the sorted names, so pad the numbers with zeros (cam02, cam10)"
@@ -90,7 +90,7 @@ def find_cameras(scene: Path) -> dict[str, Path]:
 def list_images(folder: Path) -> list[Path]:
     """Images of a folder in frame order (numbers in names compare as numbers)."""
     images = [entry for entry in folder.iterdir() if entry.suffix.lower() in IMAGE_SUFFIXES and entry.is_file()]
-    return sorted(images, key=lambda path: _natural_order(path.name))
+    return sorted(images, key=lambda path: natural_order(path.name))
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -245,6 +245,6 @@ def _head_and_tail(path: Path, size: int) -> str:
     return digest.hexdigest()
 
 
-def _natural_order(name: str) -> list[tuple[bool, int, str]]:
+def natural_order(name: str) -> list[tuple[bool, int, str]]:
     """Sort key that compares runs of digits as numbers."""
     return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", name)]

@@ -155,20 +155,25 @@ def straightened(image: np.ndarray, lens: Lens) -> np.ndarray:
     interpolation. A photograph through a pinhole is returned as it is."""
     if lens.is_pinhole:
         return image
+    return resampled(image, lens, lens.pinhole(image.shape[1], image.shape[0]))
+
+
+def resampled(image: np.ndarray, lens: Lens, pinhole: Pinhole) -> np.ndarray:
+    """What any pinhole at the same place sees of a photograph: uint8 ``[H,W,3]`` of the photograph to that of the
+    pinhole's size, by bicubic interpolation. Beyond its borders the photograph is continued by its last pixels."""
     import cv2
 
-    columns, rows = _places(lens, image.shape[1], image.shape[0])
+    columns, rows = _places(lens, pinhole)
     return cv2.remap(image, columns, rows, interpolation=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
 
 
 @lru_cache(maxsize=2)  # a video's frames come one after another through one lens
-def _places(lens: Lens, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
+def _places(lens: Lens, pinhole: Pinhole) -> tuple[np.ndarray, np.ndarray]:
     """Where each pixel of the pinhole picture lies in the photograph, as OpenCV counts: pixel centres at whole numbers.
 
     Two float32 ``[H,W]``: columns and rows.
     """
-    pinhole = lens.pinhole(width, height)
-    x = (np.arange(width) + 0.5 - pinhole.cx) / pinhole.fx
-    y = (np.arange(height) + 0.5 - pinhole.cy) / pinhole.fy
+    x = (np.arange(pinhole.width) + 0.5 - pinhole.cx) / pinhole.fx
+    y = (np.arange(pinhole.height) + 0.5 - pinhole.cy) / pinhole.fy
     places = lens.project(np.stack(np.meshgrid(x, y), axis=-1)) - 0.5
     return places[..., 0].astype(np.float32), places[..., 1].astype(np.float32)

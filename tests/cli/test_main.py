@@ -27,7 +27,7 @@ def moegs(arguments: list[object], capfd: pytest.CaptureFixture[str]) -> tuple[i
     [
         *(["--help"], ["train", "--help"], ["report", "--help"], ["render", "--help"], ["prune", "--help"]),
         *(["report", "motion", "--help"], ["report", "gates", "--help"]),
-        *(["data", "--help"], ["data", "check", "--help"]),
+        *(["data", "--help"], ["data", "check", "--help"], ["data", "prepare", "--help"]),
     ],
 )
 def test_help_is_quick_because_it_imports_little(arguments: list[str]) -> None:
