@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from machine import machine_sentence
+from student_fit import IMAGES
 from suites import StoredResult
 
 from moegs_ns.reporting.rows import seconds_by, training_clock
@@ -98,7 +99,7 @@ def _notes(contents: Sequence[dict[str, Any]]) -> list[str]:
         )
     clock = "processor time" if all(_has_processor_time(one) for one in contents) else "on the wall"
     notes += [
-        "Training views: PSNR against the video, and against the teacher's pictures, of 60 images spread evenly.",
+        f"Training views: PSNR against the video, and the teacher's pictures, of {IMAGES} images spread evenly.",
         f"Train s: seconds of training steps, {clock}; the mixture's are its router's alone. FPS: one over the median "
         "time of a render.",
     ]

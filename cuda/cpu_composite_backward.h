@@ -28,12 +28,12 @@ struct Upstream {
     const float *images, *alphas;  // [K,H,W,C] and [K,H,W], either may be null
 };
 
-// The rows [first, first + count) of all entries' sums. What is not written counts as zero.
+// The rows of all entries' sums from `first` on. What is not written counts as zero.
 struct Rows {
-    uint32_t first, count;
+    uint32_t first;
     int floats;        // of a row
-    float *sums;       // [count, floats]
-    uint8_t *written;  // [count]
+    float *sums;       // [rows, floats]
+    uint8_t *written;  // [rows]
     float *at(uint32_t row) const { return sums + size_t(row - first) * size_t(floats); }
 };
 
@@ -190,6 +190,37 @@ inline void finish_gaussian(const moegs_frame &frame, const RowLayout &layout, i
     if (out.values)
         for (int k = 0; k < frame.channels; ++k)
             out.values[g * frame.channels + k] = sums[layout.slot(layout.geometry + layout.absolute + k)];
+}
+
+using BackwardTile = void (*)(const moegs_frame &, int64_t, const Upstream &, const Rows &);
+
+// Both passes. Experts one after the other where they can be told apart: the rows of one stay in the nearer caches until
+// they are added up, and the next expert's take their place.
+inline void composite_backward(const moegs_frame &f, int threads, const Upstream &upstream, const Gradients &out,
+                               BackwardTile tile) {
+    const bool geometry = out.means2d != nullptr;
+    const RowLayout layout(f, geometry, geometry && out.abs_means2d != nullptr);
+    const int vectors = layout.floats / kLanes;
+    const bool apart = !f.begin_of_expert.empty();
+    const int64_t groups = apart ? f.num_experts : 1, jobs = f.jobs() / groups;
+    const auto first_row = [&](int64_t group) { return f.tile_begin[size_t(group * jobs)]; };
+    uint32_t most_rows = 0;
+    for (int64_t group = 0; group < groups; ++group)
+        most_rows = std::max(most_rows, first_row(group + 1) - first_row(group));
+    Array<Floats> totals{size_t(threads * vectors)};
+    Array<float> sums{size_t(most_rows) * size_t(layout.floats)};
+    Array<uint8_t> written{size_t(most_rows)};
+    for (int64_t group = 0; group < groups; ++group) {
+        const Rows rows{first_row(group), layout.floats, sums.data(), written.data()};
+        std::memset(rows.written, 0, first_row(group + 1) - first_row(group));
+        on_tasks(jobs, threads, [&](int64_t job) { tile(f, group * jobs + job, upstream, rows); });
+        const int64_t begin = apart ? f.begin_of_expert[size_t(group)] : 0;
+        const int64_t end = apart ? f.begin_of_expert[size_t(group) + 1] : f.count;
+        on_ranges(end - begin, threads, [&](int worker, int64_t from, int64_t to) {
+            for (int64_t g = begin + from; g < begin + to; ++g)
+                finish_gaussian(f, layout, g, rows, totals.data() + size_t(worker * vectors), out);
+        });
+    }
 }
 
 }  // namespace moegs

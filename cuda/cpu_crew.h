@@ -1,5 +1,5 @@
-// Helper threads for builds without OpenMP and for forked children. They live as long as the process and sleep when there
-// is nothing to do.
+// Helper threads where OpenMP is not to be had or not wanted (cpu_parallel.h). They live as long as the process and sleep
+// when there is nothing to do.
 //
 // A caller works on its own tasks too and never waits for a helper that has not started. Callers may be many at once.
 // A forked child has no helpers but may go on: it hires its own.

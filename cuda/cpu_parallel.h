@@ -21,7 +21,8 @@
 
 namespace moegs {
 
-// Whether the user wants waiting threads of OpenMP to sleep. Asked once, as OpenMP does.
+// Whether the user wants waiting threads of OpenMP to sleep. Asked once, at the first call; OpenMP asks when it is loaded,
+// so set the variable before the process starts.
 inline bool waiting_threads_sleep() {
     static const bool passive = [] {
         const char *policy = std::getenv("OMP_WAIT_POLICY");

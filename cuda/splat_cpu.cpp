@@ -33,7 +33,6 @@ int32_t guarded(const Body &body) {
 }
 
 using ForwardTile = void (*)(const moegs_frame &, int64_t, float *, float *);
-using BackwardTile = void (*)(const moegs_frame &, int64_t, const Upstream &, const Rows &);
 
 // Channel counts up to kMaxStaticChannels have their own loops; index 0 serves every other count.
 constexpr ForwardTile kForward[] = {
@@ -70,33 +69,37 @@ int32_t moegs_parallel_kind(void) { return parallel_kind(); }
 int32_t moegs_project_forward(int64_t count, const float *means, const float *quats, const float *scales,
                               const moegs_camera *camera, int32_t threads, float *means2d, float *depths,
                               float *conics, float *compensations, int32_t *radii) {
-    const int64_t groups = (count + kLanes - 1) / kLanes;
-    on_ranges(groups, threads, [&](int, int64_t begin, int64_t end) {
-        for (int64_t group = begin; group < end; ++group) {
-            const int64_t i = group * kLanes;
-            project_forward_lanes(means + 3 * i, quats + 4 * i, scales + 3 * i, int(std::min<int64_t>(kLanes, count - i)),
-                                  *camera, means2d + 2 * i, depths + i, conics + 3 * i, compensations + i, radii + i);
-        }
+    return guarded([&]() -> int32_t {
+        const int64_t groups = (count + kLanes - 1) / kLanes;
+        on_ranges(groups, threads, [&](int, int64_t begin, int64_t end) {
+            for (int64_t group = begin; group < end; ++group) {
+                const int64_t i = group * kLanes;
+                project_forward_lanes(means + 3 * i, quats + 4 * i, scales + 3 * i, int(std::min<int64_t>(kLanes, count - i)),
+                                      *camera, means2d + 2 * i, depths + i, conics + 3 * i, compensations + i, radii + i);
+            }
+        });
+        return MOEGS_OK;
     });
-    return MOEGS_OK;
 }
 
 int32_t moegs_project_backward(int64_t count, const float *means, const float *quats, const float *scales,
                                const moegs_camera *camera, int32_t threads, const int32_t *radii,
                                const float *v_means2d, const float *v_depths, const float *v_conics,
                                const float *v_compensations, float *v_means, float *v_quats, float *v_scales) {
-    const int64_t groups = (count + kLanes - 1) / kLanes;
-    on_ranges(groups, threads, [&](int, int64_t begin, int64_t end) {
-        for (int64_t group = begin; group < end; ++group) {
-            const int64_t i = group * kLanes;
-            const auto from = [i](const float *array, int columns) { return array ? array + columns * i : nullptr; };
-            project_backward_lanes(means + 3 * i, quats + 4 * i, scales + 3 * i,
-                                   int(std::min<int64_t>(kLanes, count - i)), *camera, radii + i, from(v_means2d, 2),
-                                   from(v_depths, 1), from(v_conics, 3), from(v_compensations, 1), v_means + 3 * i,
-                                   v_quats + 4 * i, v_scales + 3 * i);
-        }
+    return guarded([&]() -> int32_t {
+        const int64_t groups = (count + kLanes - 1) / kLanes;
+        on_ranges(groups, threads, [&](int, int64_t begin, int64_t end) {
+            for (int64_t group = begin; group < end; ++group) {
+                const int64_t i = group * kLanes;
+                const auto from = [i](const float *array, int columns) { return array ? array + columns * i : nullptr; };
+                project_backward_lanes(means + 3 * i, quats + 4 * i, scales + 3 * i,
+                                       int(std::min<int64_t>(kLanes, count - i)), *camera, radii + i, from(v_means2d, 2),
+                                       from(v_depths, 1), from(v_conics, 3), from(v_compensations, 1), v_means + 3 * i,
+                                       v_quats + 4 * i, v_scales + 3 * i);
+            }
+        });
+        return MOEGS_OK;
     });
-    return MOEGS_OK;
 }
 
 int32_t moegs_composite_forward(const moegs_parts *parts, int32_t num_experts, int32_t width, int32_t height,
@@ -150,36 +153,10 @@ int32_t moegs_composite_backward(const moegs_frame *frame, int32_t threads, cons
                                  const float *v_alphas, float *v_means2d, float *v_conics, float *v_opacities,
                                  float *v_values, float *v_abs_means2d) {
     return guarded([&]() -> int32_t {
-        const moegs_frame &f = *frame;
         const bool geometry = v_means2d != nullptr, with_absolute = geometry && v_abs_means2d != nullptr;
-        const RowLayout layout(f, geometry, with_absolute);
-        const Upstream upstream{v_images, v_alphas};
         const Gradients out{v_means2d, v_conics, v_opacities, v_values, v_abs_means2d};
-        const BackwardTile tile = kBackward[specialisation(f.channels)][geometry + with_absolute];
-        const int vectors = layout.floats / kLanes;
-        Array<Floats> totals{size_t(threads * vectors)};
-        // Experts one after the other where they can be told apart: the rows of one stay in the nearer caches until they
-        // are added up, and the next expert's take their place.
-        const bool apart = !f.begin_of_expert.empty();
-        const int64_t groups = apart ? f.num_experts : 1, jobs = f.jobs() / groups;
-        uint32_t most_rows = 0;
-        for (int64_t group = 0; group < groups; ++group)
-            most_rows = std::max(most_rows, f.tile_begin[size_t((group + 1) * jobs)] - f.tile_begin[size_t(group * jobs)]);
-        Array<float> sums{size_t(most_rows) * size_t(layout.floats)};
-        Array<uint8_t> written{size_t(most_rows)};
-        for (int64_t group = 0; group < groups; ++group) {
-            const uint32_t first = f.tile_begin[size_t(group * jobs)];
-            const uint32_t count = f.tile_begin[size_t((group + 1) * jobs)] - first;
-            const Rows rows{first, count, layout.floats, sums.data(), written.data()};
-            std::memset(rows.written, 0, count);
-            on_tasks(jobs, threads, [&](int64_t job) { tile(f, group * jobs + job, upstream, rows); });
-            const int64_t begin = apart ? f.begin_of_expert[size_t(group)] : 0;
-            const int64_t end = apart ? f.begin_of_expert[size_t(group) + 1] : f.count;
-            on_ranges(end - begin, threads, [&](int worker, int64_t from, int64_t to) {
-                for (int64_t g = begin + from; g < begin + to; ++g)
-                    finish_gaussian(f, layout, g, rows, totals.data() + size_t(worker * vectors), out);
-            });
-        }
+        composite_backward(*frame, threads, Upstream{v_images, v_alphas}, out,
+                           kBackward[specialisation(frame->channels)][geometry + with_absolute]);
         return MOEGS_OK;
     });
 }
@@ -190,22 +167,26 @@ void moegs_frame_free(moegs_frame *frame) { delete frame; }
 
 int32_t moegs_sh_forward(int64_t count, int32_t degree, int32_t bases, const float *directions, const float *origin,
                          const float *sh, int32_t threads, float *colors) {
-    on_ranges((count + kLanes - 1) / kLanes, threads, [&](int, int64_t begin, int64_t end) {
-        for (int64_t i = begin * kLanes; i < std::min(count, end * kLanes); i += kLanes)
-            kShForward[degree](directions + 3 * i, origin, sh + 3 * bases * i, bases,
-                               int(std::min<int64_t>(kLanes, count - i)), colors + 3 * i);
+    return guarded([&]() -> int32_t {
+        on_ranges((count + kLanes - 1) / kLanes, threads, [&](int, int64_t begin, int64_t end) {
+            for (int64_t i = begin * kLanes; i < std::min(count, end * kLanes); i += kLanes)
+                kShForward[degree](directions + 3 * i, origin, sh + 3 * bases * i, bases,
+                                   int(std::min<int64_t>(kLanes, count - i)), colors + 3 * i);
+        });
+        return MOEGS_OK;
     });
-    return MOEGS_OK;
 }
 
 int32_t moegs_sh_backward(int64_t count, int32_t degree, int32_t bases, const float *directions, const float *origin,
                           const float *colors, const float *v_colors, int32_t threads, float *v_sh) {
-    on_ranges((count + kLanes - 1) / kLanes, threads, [&](int, int64_t begin, int64_t end) {
-        for (int64_t i = begin * kLanes; i < std::min(count, end * kLanes); i += kLanes)
-            kShBackward[degree](directions + 3 * i, origin, colors ? colors + 3 * i : nullptr, v_colors + 3 * i, bases,
-                                int(std::min<int64_t>(kLanes, count - i)), v_sh + 3 * bases * i);
+    return guarded([&]() -> int32_t {
+        on_ranges((count + kLanes - 1) / kLanes, threads, [&](int, int64_t begin, int64_t end) {
+            for (int64_t i = begin * kLanes; i < std::min(count, end * kLanes); i += kLanes)
+                kShBackward[degree](directions + 3 * i, origin, colors ? colors + 3 * i : nullptr, v_colors + 3 * i, bases,
+                                    int(std::min<int64_t>(kLanes, count - i)), v_sh + 3 * bases * i);
+        });
+        return MOEGS_OK;
     });
-    return MOEGS_OK;
 }
 
 int32_t moegs_ssim_forward(int32_t height, int32_t width, int32_t channels, const float *x, const float *y,
@@ -284,47 +265,57 @@ int32_t moegs_mean_difference(int64_t count, int32_t neighbors, int32_t size, co
 
 int32_t moegs_keyframes_forward(const moegs_keyframes *keyframes, int32_t threads, float *means, float *quats,
                                 float *visible) {
-    on_ranges(keyframes->count, threads, [&](int, int64_t begin, int64_t end) {
-        keyframes_forward(*keyframes, begin, end, means, quats, visible);
+    return guarded([&]() -> int32_t {
+        on_ranges(keyframes->count, threads, [&](int, int64_t begin, int64_t end) {
+            keyframes_forward(*keyframes, begin, end, means, quats, visible);
+        });
+        return MOEGS_OK;
     });
-    return MOEGS_OK;
 }
 
 int32_t moegs_keyframes_backward(const moegs_keyframes *keyframes, int32_t threads, const float *v_means,
                                  const float *v_quats, const float *v_visible, float *v_mean_keys, float *v_quat_keys,
                                  float *v_centers, float *v_log_widths) {
-    on_ranges(keyframes->count, threads, [&](int, int64_t begin, int64_t end) {
-        keyframes_backward(*keyframes, begin, end, v_means, v_quats, v_visible, v_mean_keys, v_quat_keys, v_centers,
-                           v_log_widths);
+    return guarded([&]() -> int32_t {
+        on_ranges(keyframes->count, threads, [&](int, int64_t begin, int64_t end) {
+            keyframes_backward(*keyframes, begin, end, v_means, v_quats, v_visible, v_mean_keys, v_quat_keys, v_centers,
+                               v_log_widths);
+        });
+        return MOEGS_OK;
     });
-    return MOEGS_OK;
 }
 
 int32_t moegs_deformed_forward(int64_t count, int32_t bases, const moegs_gaussians *raw, const moegs_changes *changes,
                                int32_t threads, const moegs_deformed *deformed) {
-    if (raw->rows && !ascending_rows(raw->rows, count, raw->total)) return MOEGS_BAD_ROWS;
-    on_ranges(count, threads, [&](int, int64_t begin, int64_t end) {
-        deformed_forward(*raw, *changes, bases, begin, end, *deformed);
+    return guarded([&]() -> int32_t {
+        if (raw->rows && !ascending_rows(raw->rows, count, raw->total)) return MOEGS_BAD_ROWS;
+        on_ranges(count, threads, [&](int, int64_t begin, int64_t end) {
+            deformed_forward(*raw, *changes, bases, begin, end, *deformed);
+        });
+        return MOEGS_OK;
     });
-    return MOEGS_OK;
 }
 
 int32_t moegs_deformed_backward(int64_t count, int32_t bases, const moegs_deformed *deformed, const moegs_changes *v,
                                 int32_t threads, const moegs_raw_gradients *gradients, const moegs_all_gradients *all) {
-    on_ranges(count, threads, [&](int, int64_t begin, int64_t end) {
-        deformed_backward(*deformed, *v, bases, count, begin, end, *gradients, *all);
+    return guarded([&]() -> int32_t {
+        on_ranges(count, threads, [&](int, int64_t begin, int64_t end) {
+            deformed_backward(*deformed, *v, bases, count, begin, end, *gradients, *all);
+        });
+        return MOEGS_OK;
     });
-    return MOEGS_OK;
 }
 
 int32_t moegs_decoder_forward(int64_t count, int64_t stride, int32_t sigmoid, const float *features, const float *rays,
                               const float *hidden_weight, const float *color_weight, int32_t threads, float *rgb) {
-    const Decoder decoder{count, stride, features, rays, hidden_weight, color_weight, sigmoid != 0};
-    on_ranges((count + kLanes - 1) / kLanes, threads, [&](int, int64_t begin, int64_t end) {
-        for (int64_t i = begin * kLanes; i < std::min(count, end * kLanes); i += kLanes)
-            decoder_forward_lanes(decoder, i, int(std::min<int64_t>(kLanes, count - i)), rgb);
+    return guarded([&]() -> int32_t {
+        const Decoder decoder{count, stride, features, rays, hidden_weight, color_weight, sigmoid != 0};
+        on_ranges((count + kLanes - 1) / kLanes, threads, [&](int, int64_t begin, int64_t end) {
+            for (int64_t i = begin * kLanes; i < std::min(count, end * kLanes); i += kLanes)
+                decoder_forward_lanes(decoder, i, int(std::min<int64_t>(kLanes, count - i)), rgb);
+        });
+        return MOEGS_OK;
     });
-    return MOEGS_OK;
 }
 
 int32_t moegs_decoder_backward(int64_t count, int64_t stride, int32_t sigmoid, const float *features, const float *rays,
@@ -356,11 +347,13 @@ int32_t moegs_heads_backward(const moegs_heads *network, const float *trunk_hidd
 int32_t moegs_add_gradients(int64_t count, const int64_t *rows, int64_t total, const float *v_means2d,
                             const uint8_t *visible, float half_width, float half_height, int32_t threads, float *sums,
                             float *counts) {
-    if (rows && !ascending_rows(rows, count, total)) return MOEGS_BAD_ROWS;
-    on_ranges(count, threads, [&](int, int64_t begin, int64_t end) {
-        add_gradients(rows, v_means2d, visible, half_width, half_height, begin, end, sums, counts);
+    return guarded([&]() -> int32_t {
+        if (rows && !ascending_rows(rows, count, total)) return MOEGS_BAD_ROWS;
+        on_ranges(count, threads, [&](int, int64_t begin, int64_t end) {
+            add_gradients(rows, v_means2d, visible, half_width, half_height, begin, end, sums, counts);
+        });
+        return MOEGS_OK;
     });
-    return MOEGS_OK;
 }
 
 int32_t moegs_mean_reach(int64_t count, int32_t keyframes, int32_t reached, const float *means, int32_t threads,

@@ -151,7 +151,8 @@ def set_defaults_for_processors(environment: Environment) -> None:
 
     ``OMP_WAIT_POLICY=passive``: by default GNU's OpenMP, which torch and the kernels share, lets threads spin while
     they wait for one another. Where anything else runs on the machine, a training step of many short parallel regions
-    then takes several times as long; on a quiet one sleeping costs nothing that can be measured.
+    then takes several times as long; on a quiet one waking costs some hundredths of a millisecond each time, which the
+    kernels spare themselves by threads of their own.
 
     ``THP_MEM_ALLOC_ENABLE=1``: torch asks the system for huge pages where a tensor is larger than one. Images of
     several experts at full resolution are some hundred MB, which page by page take longer to get than to fill.

@@ -65,7 +65,7 @@ class Download:
 
         folder = self.output_dir / scene.data_set
         place = folder / scene.name
-        if place.is_dir():
+        if place.is_dir() and any(place.iterdir()):
             console.print(f"{scene.name} is there: {place}", soft_wrap=True)
             return
         folder.mkdir(parents=True, exist_ok=True)
@@ -77,8 +77,9 @@ class Download:
                 task = progress.add_task(url.rpartition("/")[2], total=None)
                 shown = partial(_show, progress, task)
                 file = folder / url.rpartition("/")[2]
+                if file.is_file():
+                    check_digest(file)
                 parts.append(fetch(url, file, shown))
-                check_digest(file)
             task = progress.add_task("unpacking", total=None)
             scratch = folder / f".{scene.name}.unpacking"
             shutil.rmtree(scratch, ignore_errors=True)

@@ -3,6 +3,7 @@
 import io
 import shutil
 import zipfile
+import zlib
 from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path, PurePosixPath
@@ -81,7 +82,8 @@ def unpack(parts: Sequence[Path], folder: Path, progress: Progress = lambda done
                         shutil.copyfileobj(source, output, 1 << 20)
                     done += member.file_size
                     progress(done, total)
-        except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+        # Damage shows as any of these, by where it is; encrypted members as RuntimeError.
+        except (zipfile.BadZipFile, zlib.error, EOFError, IndexError, RuntimeError) as error:
             raise ValueError(
                 f"expected a whole zip archive in {', '.join(map(str, parts))}, found: {error}; delete it and fetch it "
                 "again"
@@ -101,5 +103,5 @@ def _place_entries(archive: zipfile.ZipFile, starts: Sequence[int]) -> None:
 
 def _check_name(name: str, archive: Path) -> None:
     path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in path.parts[0]:
+    if not path.parts or path.is_absolute() or ".." in path.parts or "\\" in name or ":" in path.parts[0]:
         raise ValueError(f"expected names below one folder in {archive}, found '{name}'; do not trust this archive")

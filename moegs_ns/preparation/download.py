@@ -1,4 +1,4 @@
-"""Files from the web that go on where they were cut off and are known to be whole."""
+"""Files from the web that go on where they were cut off, and are as long as their server says."""
 
 import hashlib
 import shutil
@@ -18,8 +18,9 @@ Progress = Callable[[int, int], None]
 def fetch(url: str, target: Path, progress: Progress = lambda done, total: None) -> Path:
     """Fetch a file, or what is missing of it.
 
-    The file grows as ``<name>.part`` and is renamed when it is as long as the server says. Beside it a
-    ``<name>.sha256`` is left, which `check_digest` compares with.
+    The file grows as ``<name>.part`` and is renamed when it is as long as the server says; one that changed on the
+    server since its first half came is fetched anew. Beside it a ``<name>.sha256`` of what came is left, by which
+    `check_digest` tells whether it changed on this disk since.
 
     Args:
         url: http or https.
@@ -38,9 +39,10 @@ def fetch(url: str, target: Path, progress: Progress = lambda done, total: None)
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
+    version = target.with_name(target.name + ".version")  # the server's name for what the part is a part of
     there = part.stat().st_size if part.is_file() else 0
     try:
-        with _open(url, there) as response:
+        with _open(url, there, version.read_text("utf8") if version.is_file() else "") as response:
             total = _total(response, url)
             if there > total:
                 raise ValueError(
@@ -48,19 +50,23 @@ def fetch(url: str, target: Path, progress: Progress = lambda done, total: None)
                     "anew"
                 )
             check_room(part.parent, total - there, f"the rest of {url}")
-            if response.status != 206:  # the server sends the whole file whatever was asked for
-                there = 0
-            with part.open("ab" if there else "wb") as output:
-                while chunk := response.read(_CHUNK):
-                    output.write(chunk)
-                    there += len(chunk)
-                    progress(there, total)
+            if there < total:
+                if response.status != 206:  # the server sends the whole file whatever was asked for
+                    there = 0
+                version.write_text(response.headers.get("ETag") or response.headers.get("Last-Modified") or "", "utf8")
+                with part.open("ab" if there else "wb") as output:
+                    while chunk := response.read(_CHUNK):
+                        output.write(chunk)
+                        there += len(chunk)
+                        progress(there, total)
     except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError) as error:
-        raise OSError(f"expected to fetch {url}, found: {error}; run the same command again to go on") from error
+        retry = "check the address" if _refused(error) else "run the same command again to go on"
+        raise OSError(f"expected to fetch {url}, found: {error}; {retry}") from error
     if there != total:
         raise OSError(f"expected {total:,} bytes from {url}, found the end after {there:,}; run the same command again")
     target.with_name(target.name + ".sha256").write_text(f"{digest(part)}  {target.name}\n", "utf8")
     part.replace(target)
+    version.unlink(missing_ok=True)
     return target
 
 
@@ -100,19 +106,25 @@ def digest(file: Path) -> str:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
-def _open(url: str, there: int) -> HTTPResponse:
+def _refused(error: Exception) -> bool:
+    return isinstance(error, urllib.error.HTTPError) and 400 <= error.code < 500
+
+
+def _open(url: str, there: int, version: str) -> HTTPResponse:
     if not url.startswith(("http://", "https://")):
         raise ValueError(f"expected an http or https address, found {url}")
     request = urllib.request.Request(url, headers={"User-Agent": "moegs_ns", "Accept-Encoding": "identity"})
     if there:
         request.add_header("Range", f"bytes={there}-")
+        if version and not version.startswith("W/"):
+            request.add_header("If-Range", version)
     try:
         return urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS)
     except urllib.error.HTTPError as error:
         if error.code != 416:  # what is there is all there is, or more
             raise
         error.close()
-        return _open(url, 0)
+        return _open(url, 0, "")
 
 
 def _total(response: HTTPResponse, url: str) -> int:

@@ -45,14 +45,19 @@ class Instant:
         """``[N]`` int32, whose each of `splats` is."""
         return self._joined[1]
 
+    # Joined once, whoever asks first: gradients go through if the parts have any, not if the asker wants any.
     @cached_property
     def channels(self) -> Tensor:
         """``[N,C]`` channels of `splats`."""
-        return torch.cat(self.channels_of_parts)
+        with torch.set_grad_enabled(any(channels.requires_grad for channels in self.channels_of_parts)):
+            return torch.cat(self.channels_of_parts)
 
     @cached_property
     def _joined(self) -> tuple[Splats, Tensor]:
-        return concatenate(self.parts)
+        with torch.set_grad_enabled(
+            any(part.means.requires_grad or part.opacities.requires_grad for part in self.parts)
+        ):
+            return concatenate(self.parts)
 
     @property
     def num_channels(self) -> int:

@@ -5,6 +5,7 @@ of data parsers, which is being built while data parsers are loaded.
 """
 
 import copy
+import math
 import os
 import warnings
 from collections.abc import Iterator
@@ -104,8 +105,8 @@ class DynamicDataManagerConfig(FullImageDatamanagerConfig):
         Raises:
             ValueError: a budget that holds nothing.
         """
-        if not self.ram_budget > 0:
-            raise ValueError(f"expected a --ram-budget above 0 GB, found {self.ram_budget}")
+        if not (self.ram_budget > 0 and math.isfinite(self.ram_budget)):
+            raise ValueError(f"expected a --ram-budget in GB above 0, found {self.ram_budget}")
         return int(self.ram_budget / 2 * 1e9)
 
     def check_scene(self, outputs: DataparserOutputs) -> None:

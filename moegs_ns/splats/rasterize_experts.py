@@ -96,7 +96,7 @@ def _check(
             f"{len(parts)} experts, {len(channels)} lists and {len(settings)} settings"
         )
     shapes = [[tuple(block.shape) for block in own] for own in channels]
-    widths = tuple(shape[-1] for shape in shapes[0])
+    widths = tuple(shape[-1] if shape else 0 for shape in shapes[0])
     for index, (part, own) in enumerate(zip(parts, shapes, strict=True)):
         expected = [(len(part), width) for width in widths]
         if own != expected or not widths:

@@ -38,7 +38,8 @@ class Processes:
         launcher: program whose arguments are this process's id and the command.
 
     Attributes:
-        threads: how many each process may compute with, unless the environment says so; None for as many as it likes.
+        threads: how many a process started from now on may compute with, unless the environment says so; None for as
+            many as it likes.
     """
 
     threads: int | None = None

@@ -104,9 +104,6 @@ def run_stages(
     """
     processes = processes or Processes()
     _check_plan(stages)
-    beside_each_other = min(list(devices).count(CPU), len(stages))
-    if beside_each_other > 1:
-        processes.threads = max(1, len(os.sched_getaffinity(0)) // beside_each_other)
     free = list(devices)
     waiting = list(stages)
     finished: set[Path] = set()
@@ -117,7 +114,9 @@ def run_stages(
         try:
             while running or (waiting and failure is None):
                 ready = [stage for stage in waiting if failure is None and finished.issuperset(stage.needs)]
-                for stage in ready[: len(free)]:
+                begun = ready[: len(free)]
+                processes.threads = _threads_each([device for _, device in running.values()] + free[: len(begun)])
+                for stage in begun:
                     waiting.remove(stage)
                     device = free.pop(0)
                     known = frozenset(retrained)
@@ -139,6 +138,12 @@ def run_stages(
             raise
     if failure is not None:
         raise failure
+
+
+def _threads_each(devices: Sequence[str | None]) -> int | None:
+    """Of those that work on the processor beside each other; None where there is one at most."""
+    together = list(devices).count(CPU)
+    return max(1, len(os.sched_getaffinity(0)) // together) if together > 1 else None
 
 
 def _bring_to_end(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from moegs_ns.experts.base import ExpertModel
+from moegs_ns.router.instant import Instant
 from moegs_ns.router.mixture import MixtureModel, blend
 from moegs_ns.splats import native_backend
 from moegs_ns.splats.camera import viewmat_from_camera_to_world
@@ -87,6 +88,18 @@ def test_colour_and_weights_share_one_compositing(runs: list[Path], monkeypatch:
         result, _ = model.train(training).composite(camera, depth=not training)
         assert torch.equal(result.images[..., 3:5], result.images[..., :2])
     assert len(calls) == 2
+
+
+@pytest.mark.parametrize("learning", [False, True])
+def test_gaussians_joined_without_gradients_still_have_them_later(learning: bool) -> None:
+    parts = [make_expert("stg", seed).splats_at(0.5) for seed in (1, 2)]
+    if not learning:
+        parts = [part.detach() for part in parts]
+    channels = [torch.rand(len(part), 3, requires_grad=learning) for part in parts]
+    instant = Instant(0.5, [], [], parts, channels, torch.eye(4), torch.eye(3), 8, 8)
+    with torch.no_grad():
+        assert len(instant.splats) == len(instant.channels) == sum(map(len, parts))
+    assert instant.splats.means.requires_grad == instant.channels.requires_grad == learning
 
 
 @pytest.mark.parametrize("family", ["stg", "4dgaussians", "ex4dgs"])

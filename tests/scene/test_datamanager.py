@@ -61,8 +61,9 @@ def test_frames_of_both_splits_share_the_memory_budget(scene: Path) -> None:
     assert [data.frames._max_resident_bytes for data in (manager.train_dataset, manager.eval_dataset)] == [
         25_000_000
     ] * 2
-    with pytest.raises(ValueError, match="expected a --ram-budget above 0 GB, found 0"):
-        make(scene, ram_budget=0)
+    for budget in (0, -1, float("inf"), float("nan")):
+        with pytest.raises(ValueError, match="expected a --ram-budget in GB above 0, found"):
+            make(scene, ram_budget=budget)
 
 
 def test_images_belong_to_their_cameras(scene: Path) -> None:

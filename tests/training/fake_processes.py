@@ -43,6 +43,7 @@ class FakeProcesses(Processes):
     during: Callable[[], None] = lambda: None
     calls: list[tuple[str, ...]] = field(default_factory=list)
     devices: list[tuple[str, str | None]] = field(default_factory=list)
+    shares: list[tuple[str, int | None]] = field(default_factory=list)
     together: int = 0
     stopped: bool = False
 
@@ -53,6 +54,7 @@ class FakeProcesses(Processes):
 
     def run(self, command: Sequence[str], log: Path, device: str | None = None, append: bool = False) -> None:
         self.calls.append(tuple(command))
+        self.shares.append((command[1] if command[0] == "ns-train" else command[0], self.threads))
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("a" if append else "w") as output:
             output.write(f"{command[0]} says hello\n")

@@ -91,15 +91,17 @@ def test_independent_experts_train_side_by_side_on_their_own_devices(tmp_path: P
 
 @pytest.mark.parametrize(
     ("devices", "cores", "threads"),
-    [(("cpu", "cpu"), 8, 4), (("cpu", "cpu", "cpu"), 2, 1), (("cpu",), 8, None), (("0", "1"), 8, None)],
+    [(("cpu", "cpu"), 8, 4), (("cpu", "cpu", "cpu"), 1, 1), (("cpu",), 8, None), (("0", "1"), 8, None)],
 )
 def test_stages_beside_each_other_share_the_processor(
     stages: list[Stage], monkeypatch: pytest.MonkeyPatch, devices: tuple[str, ...], cores: int, threads: int | None
 ) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(cores)))
-    processes = FakeProcesses()
+    processes = FakeProcesses(seconds=0.2)
     run_stages(stages, devices=devices, processes=processes)
-    assert processes.threads == threads
+    *experts, router = [share for method, share in processes.shares if method != "ns-eval"]
+    assert experts == [threads] * 2
+    assert router is None  # alone
 
 
 def test_one_device_trains_one_after_the_other(stages: list[Stage]) -> None:
