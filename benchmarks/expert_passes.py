@@ -28,6 +28,7 @@ python benchmarks/write_performance.py makes a section of docs/performance.md of
 
 import json
 import multiprocessing
+import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -65,6 +66,7 @@ RESULTS = Path(__file__).resolve().parent / "results" / "expert_passes.json"
 TWIN = "torch twin"
 WAYS = {"2K passes": two_passes_each, "K passes": one_pass_each, "single pass": single_pass}
 DIRECTIONS = ("forward", "forward + backward")
+ENVIRONMENT = ("OMP_WAIT_POLICY", "THP_MEM_ALLOC_ENABLE")
 
 Key = tuple[str, str]
 """A way and a direction."""
@@ -222,6 +224,7 @@ def main(arguments: Arguments) -> None:
     console = Console()
     device = torch.device(arguments.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     torch.manual_seed(arguments.seed)
+    load_average = round(os.getloadavg()[0], 2)  # before this run raises it
     if device.type == "cpu":
         torch.set_num_threads(arguments.threads)
         keep_freed_memory(device)
@@ -250,6 +253,8 @@ def main(arguments: Arguments) -> None:
         "rounds": arguments.rounds,
         "why_not_fused": fused if isinstance(fused, str) else None,
         "yardstick": yardstick() if device.type == "cpu" else None,
+        "load_average": load_average,
+        "environment": {name: os.environ.get(name, "unset") for name in ENVIRONMENT},
         "rows": rows,
         "memory": {**vars(largest), "peaks": memory},
     }

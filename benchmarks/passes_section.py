@@ -18,11 +18,14 @@ def passes_section(report: dict[str, Any]) -> str:
         f"- command: `{report['measurement']['command']}`, seed {report['measurement']['seed']}",
         f"- machine: {machine_sentence(report['measurement'])}",
         f"- device: {report['device']}{threads}; backend {report['backend']}; medians of {report['rounds']} rounds",
+        "- "
+        + ", ".join(f"{name} {value}" for name, value in report["environment"].items())
+        + f"; load average {report['load_average']} at the start",
         "",
         "Per expert colours (3 channels) and router weights (3 channels): apart and expert by expert (*2K passes*),",
         "together and expert by expert (*K passes*), all experts at once, each with its own transmittance (*single",
         "pass*). All begin with tensors of each expert and end with one of all, which the router's softmax takes: the",
-        "single pass lays Gaussians end to end, the others lay images one upon the other.",
+        "single pass reads each expert's where they lie, the others lay images one upon the other.",
         "",
     ]
     for axis, label in AXES.items():
