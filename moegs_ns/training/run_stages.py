@@ -92,8 +92,8 @@ def run_stages(
     Args:
         stages: the plan, every stage behind those it needs.
         devices: CUDA device numbers (or ``cpu``) to hand out; ``(None,)`` trains one stage after the other. Several
-            ``cpu`` share the processor: each stage gets its part of the threads, because threads of several stages that
-            wait for each other on the same cores take several times as long.
+            ``cpu`` share the processor: each stage gets its part of the threads. More threads than cores gain nothing,
+            and cost a little waiting for each other.
         notify: called (from other threads) with a stage and what happens to it.
         tick: called twice a second, and may raise KeyboardInterrupt to stop everything.
         processes: who runs the commands; whatever ends this function early stops them.
