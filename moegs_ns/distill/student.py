@@ -7,10 +7,13 @@ from typing import Any
 
 from moegs_ns.distill.teacher import student_position
 from moegs_ns.router.ensemble import specs_in_state
-from moegs_ns.router.experts import RECIPE_KEYS, ExpertSpec
+from moegs_ns.router.experts import RECIPE_KEYS, ExpertSpec, read_spec
 from moegs_ns.runs.checkpoint_files import find_checkpoint
 from moegs_ns.runs.checkpoints import read_checkpoint
-from moegs_ns.runs.record import read_run_record
+from moegs_ns.runs.record import RUN_RECORD_NAME, read_run_record
+
+#: What records call a fused model, which may be gone on with under a teacher.
+FUSED = "fused"
 
 
 @dataclass(frozen=True)
@@ -18,12 +21,12 @@ class Recipe:
     """How an expert was trained, as plain data.
 
     Attributes:
-        family: registry name.
+        family: registry name, or ``fused``.
         config: of the model.
         learning_rates: by group, as in ``run.json``.
         datamanager: its options, as in ``run.json``.
         steps: training steps in all.
-        spec: the teacher's expert; None where a student's own run is resumed.
+        spec: the expert it is of; None where a student's own run is resumed.
     """
 
     family: str
@@ -60,6 +63,21 @@ def recipe_of_teacher(run: Path | None, student: str) -> Recipe:
         steps=int(origin["steps_total"]),
         spec=dataclasses.replace(spec, origin=origin),
     )
+
+
+def is_run(student: str) -> bool:
+    """Whether ``--student`` is given as a run folder."""
+    return bool(student) and (Path(student) / RUN_RECORD_NAME).is_file()
+
+
+def recipe_of_run(run: Path) -> Recipe:
+    """That of any expert's run, to train the like of it anew.
+
+    Raises:
+        FileNotFoundError: none of its checkpoints.
+        ValueError: not the run of an expert.
+    """
+    return dataclasses.replace(recipe_of_student(run), spec=read_spec(run))
 
 
 def recipe_of_student(run: Path) -> Recipe:

@@ -51,7 +51,8 @@ class TeacherViews(Protocol):
     """A teacher's views of the student's training images, by their numbers."""
 
     def view(self, index: int) -> tuple[Tensor, Tensor]:
-        """Picture ``[H,W,3]`` and the student's gate ``[H,W]`` in it, float in [0,1]."""
+        """Picture ``[H,W,3]`` and the student's gate ``[H,W]`` in it, float in [0,1]; a student that none of the
+        teacher's gates is about has 1 everywhere."""
 
 
 @dataclass(frozen=True)
@@ -61,19 +62,20 @@ class LiveViews:
     Attributes:
         teacher: who shows them.
         cameras: the training images'.
-        expert: position of the student among the teacher's experts.
+        expert: position of the student among the teacher's experts; None for one that no gate is about.
         device: where views are wanted.
     """
 
     teacher: Teacher
     cameras: Cameras
-    expert: int
+    expert: int | None
     device: torch.device | str
 
     def view(self, index: int) -> tuple[Tensor, Tensor]:
         """As `TeacherViews`."""
         shown = self.teacher.view(self.cameras[index : index + 1])
-        return shown.image.to(self.device), shown.gates[self.expert].to(self.device)
+        gate = torch.ones_like(shown.gates[0]) if self.expert is None else shown.gates[self.expert]
+        return shown.image.to(self.device), gate.to(self.device)
 
 
 def student_position(names: Sequence[str], student: str) -> int:

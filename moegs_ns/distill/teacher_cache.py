@@ -86,17 +86,20 @@ class TeacherCache:
         ``gate_max``, in units of [0,1], over all views."""
         return json.loads((self.folder / _FACTS).read_text("utf8"))
 
-    def view(self, index: int, expert: int, device: torch.device | str) -> tuple[Tensor, Tensor]:
-        """Picture ``[H,W,3]`` and gate ``[H,W]`` of one expert, float in [0,1], of a view that is there."""
+    def view(self, index: int, expert: int | None, device: torch.device | str) -> tuple[Tensor, Tensor]:
+        """Picture ``[H,W,3]`` and gate ``[H,W]`` of one expert, float in [0,1], of a view that is there; without an
+        expert the gate is 1 everywhere."""
         if self._arrays is None:
             self._arrays = self._open("r")
         images, gates = self._arrays
         image = torch.from_numpy(images[index].copy()).to(device).float().div_(255)
+        if expert is None:
+            return image, torch.ones_like(image[..., 0])
         gate = torch.from_numpy(gates[index, expert].copy()).to(device).float()
         return image, gate.div_(255) if self.precision == "uint8" else gate
 
-    def of_expert(self, expert: int, device: torch.device | str) -> KeptViews:
-        """The views for the student whose position among the teacher's experts is ``expert``."""
+    def of_expert(self, expert: int | None, device: torch.device | str) -> KeptViews:
+        """The views for the student whose position among the teacher's experts is ``expert``; None for another one."""
         return KeptViews(self, expert, device)
 
     # -- making it ---------------------------------------------------------------------------------------------------
@@ -197,7 +200,7 @@ class KeptViews:
     """Views of a cache that is full, for one student; see `moegs_ns.distill.teacher.TeacherViews`."""
 
     cache: TeacherCache
-    expert: int
+    expert: int | None
     device: torch.device | str
 
     def view(self, index: int) -> tuple[Tensor, Tensor]:

@@ -21,6 +21,7 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor, nn
 
 from moegs_ns.experts.base import ExpertModel
+from moegs_ns.experts.supervision import Supervised
 from moegs_ns.experts.views import camera_time, ground_truth_image, image_psnr
 from moegs_ns.losses import photometric_loss
 from moegs_ns.router.experts import (
@@ -88,7 +89,7 @@ class EnsembleModelConfig(ModelConfig):
         self.source = run
 
 
-class EnsembleModel(Model):
+class EnsembleModel(Supervised, Model):
     """K frozen experts. What is learnt beside them is made by `make_learnt`.
 
     Attributes:
@@ -318,8 +319,9 @@ class EnsembleModel(Model):
 
     def get_loss_dict(self, outputs: dict, batch: dict, metrics_dict: dict | None = None) -> dict[str, Tensor]:
         """Photometric loss of the picture, as the experts'."""
-        truth = ground_truth_image(batch, self.device)
-        return {"photometric": photometric_loss(outputs["rgb"], truth, self.config.ssim_weight)}
+        weight = self.config.ssim_weight
+        loss = self.compare(outputs["rgb"], batch, lambda picture, truth: photometric_loss(picture, truth, weight))
+        return {"photometric": loss}
 
     @torch.no_grad()
     def get_metrics_dict(self, outputs: dict, batch: dict) -> dict[str, Any]:

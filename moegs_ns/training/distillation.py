@@ -14,14 +14,16 @@ from nerfstudio.models.base_model import Model, ModelConfig
 from nerfstudio.utils.rich_utils import CONSOLE
 
 from moegs_ns.distill.loss import Variant
-from moegs_ns.distill.student import Recipe, recipe_of_student, recipe_of_teacher
+from moegs_ns.distill.student import FUSED, Recipe, is_run, recipe_of_run, recipe_of_student, recipe_of_teacher
 from moegs_ns.distill.teacher_cache import Precision
 from moegs_ns.experts.registry import expert_family, family_of
 from moegs_ns.router.experts import run_folder
+from moegs_ns.router.fused import FusedModelConfig
 from moegs_ns.router.same_scene import check_same_scene
 from moegs_ns.runs.checkpoint_files import find_checkpoint
 from moegs_ns.runs.paths import absolute
-from moegs_ns.training.optimizers import OPTIMIZERS
+from moegs_ns.training.load_run import config_from_plain
+from moegs_ns.training.optimizers import OPTIMIZERS, AdamConfig, RAdamConfig
 from moegs_ns.training.pipeline import MoegsPipelineConfig
 from moegs_ns.training.rebuild import optimizer_of_record
 from moegs_ns.training.teaching import DistillPipeline
@@ -51,7 +53,9 @@ class DistillPipelineConfig(MoegsPipelineConfig):
     teacher: Annotated[Path | None, tyro.conf.arg(prefix_name=False)] = None
     """Run folder of the trained mixture that teaches. Not needed to evaluate or view the student."""
     student: Annotated[str, tyro.conf.arg(prefix_name=False)] = ""
-    """Name of the teacher's expert to train anew, with its recipe, from scratch: stg, 4dgaussians ..."""
+    """Name of the teacher's expert to train anew, with its recipe, from scratch: stg, 4dgaussians ... Or the run folder
+    of an expert of any family, which is trained anew as that run was; the teacher has no gate for it, so it is taught
+    with `--variant unweighted`. Not needed with --load-dir."""
     variant: Annotated[Variant, tyro.conf.arg(prefix_name=False)] = "weighted"
     """What the student is held against: `weighted` the video where the teacher's gate trusts this expert, elsewhere the
     teacher's picture (Eq. 11); `unweighted` both everywhere; `gt` the video alone, which is plain training."""
@@ -78,6 +82,8 @@ class DistillPipelineConfig(MoegsPipelineConfig):
         """So that the run's ``config.yml`` works from any folder."""
         if self.teacher is not None:
             self.teacher = run_folder(absolute(self.teacher))
+        if is_run(self.student):
+            self.student = str(absolute(Path(self.student)))
 
 
 @dataclass
@@ -91,7 +97,8 @@ class DistillTrainerConfig(MoegsTrainerConfig):
     @property
     def trained_expert(self) -> str:
         """The student's family."""
-        return family_of(self.pipeline.model).name
+        model = self.pipeline.model
+        return FUSED if isinstance(model, FusedModelConfig) else family_of(model).name
 
     def prepare(self) -> None:
         """Make the student's model, optimizers and schedule those of the teacher's expert; then as for every method.
@@ -104,6 +111,8 @@ class DistillTrainerConfig(MoegsTrainerConfig):
         if isinstance(pipeline.model, StudentModelConfig):
             if resumed is not None:
                 self._take_recipe(recipe_of_student(resumed))
+            elif is_run(pipeline.student):
+                self._take_recipe(recipe_of_run(Path(pipeline.student)))
             else:
                 self._take_recipe(recipe_of_teacher(pipeline.teacher, pipeline.student))
         super().prepare()
@@ -114,11 +123,15 @@ class DistillTrainerConfig(MoegsTrainerConfig):
         return None if self.load_checkpoint is None else self.load_checkpoint.parent.parent
 
     def _take_recipe(self, recipe: Recipe) -> None:
-        family = expert_family(recipe.family)
-        self.pipeline.model = family.config_from_plain(recipe.config)
+        optimizer: type[AdamConfig] | type[RAdamConfig] = AdamConfig
+        if recipe.family == FUSED:
+            # What it is made of comes with the run that is gone on with.
+            self.pipeline.model = config_from_plain(FusedModelConfig, {**recipe.config, "experts": (), "source": None})
+        else:
+            family = expert_family(recipe.family)
+            self.pipeline.model, optimizer = family.config_from_plain(recipe.config), OPTIMIZERS[family.optimizer]
         self.optimizers = {
-            name: optimizer_of_record(numbers, OPTIMIZERS[family.optimizer])
-            for name, numbers in recipe.learning_rates.items()
+            name: optimizer_of_record(numbers, optimizer) for name, numbers in recipe.learning_rates.items()
         }
         self.max_num_iterations = self.max_num_iterations or recipe.steps
         datamanager = self.pipeline.datamanager

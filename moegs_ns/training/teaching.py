@@ -11,9 +11,11 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from moegs_ns.distill.lessons import Between, Group, Lessons
 from moegs_ns.distill.loss import Distillation
 from moegs_ns.distill.pseudo_views import PseudoViews
+from moegs_ns.distill.student import is_run
 from moegs_ns.distill.teacher import LiveViews, Teacher, TeacherViews, student_position
 from moegs_ns.distill.teacher_cache import TeacherCache, file_digest, remove_stale, teacher_cache
 from moegs_ns.experts.base import ExpertModel
+from moegs_ns.router.fused import FusedModel
 from moegs_ns.router.mixture import MixtureModel
 from moegs_ns.runs.checkpoint_files import find_checkpoint
 from moegs_ns.runs.record import read_run_record
@@ -30,7 +32,7 @@ class DistillPipeline(MoegsPipeline):
     """Adds to every training view what the teacher shows of it."""
 
     config: "DistillPipelineConfig"
-    model: ExpertModel
+    model: ExpertModel | FusedModel
     _lessons: Lessons | None = None
     _taught: dict[str, Any] | None = None
 
@@ -93,7 +95,7 @@ class DistillPipeline(MoegsPipeline):
 
     def _views_of(self, kind: str, cameras: Cameras, seen: int, teacher: Teacher, checkpoint: Path) -> TeacherViews:
         """What the teacher shows: kept on disk if asked for, or where more views are looked at than there are."""
-        config, position = self.config, student_position(teacher.expert_names, self.config.student)
+        config, position = self.config, self._position(teacher)
         mode = config.teacher_views
         if mode == "auto":
             mode = "cache" if seen > len(cameras) else "live"
@@ -107,6 +109,24 @@ class DistillPipeline(MoegsPipeline):
         if kind == "views":
             self._note({"quantisation": cache.facts()["quantisation"]})
         return cache.of_expert(position, self.device)
+
+    def _position(self, teacher: Teacher) -> int | None:
+        """Of the student among the teacher's experts; None for one that no gate is about.
+
+        Raises:
+            ValueError: there is no gate for it, and it is to be taught with one.
+        """
+        config = self.config
+        of_no_gate = isinstance(self.model, FusedModel) or is_run(config.student)
+        if not of_no_gate:
+            return student_position(teacher.expert_names, config.student)
+        if config.variant == "weighted":
+            found = "a fused model" if isinstance(self.model, FusedModel) else f"the run {config.student}"
+            raise ValueError(
+                f"expected one of the teacher's experts ({', '.join(teacher.expert_names)}) for --variant weighted, "
+                f"found {found}, for which it has no gate; give --variant unweighted"
+            )
+        return None
 
     def _note(self, facts: dict[str, Any]) -> None:
         self._taught = {**(self._taught or {}), **facts}

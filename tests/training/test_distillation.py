@@ -10,8 +10,12 @@ import torch
 
 from moegs_ns.reporting.evaluation_files import read_result
 from moegs_ns.router.experts import read_expert
+from moegs_ns.router.fused import FusedModel
 from moegs_ns.runs.record import read_run_record
+from moegs_ns.training.fusion import make_finetuned, make_fused, plan_fusion
+from moegs_ns.training.load_run import load_model
 from tests.training.inprocess import evaluate, train
+from tests.training.test_fusion import InProcess
 from tests.training.test_trainer import assert_equal_state, load
 
 pytestmark = pytest.mark.slow
@@ -148,6 +152,43 @@ def test_an_expert_can_be_gone_on_with_under_a_teacher(outputs: Path, sample_sce
     key = "_model.gaussians.params.means"
     moved = (load(run)["pipeline"][key] - load(stg)["pipeline"][key]).abs().max()
     assert 0 < moved < 0.5
+
+
+@pytest.mark.parametrize("views", ["live", "cache"])
+def test_a_student_of_a_family_the_teacher_lacks(outputs: Path, sample_scene: Path, views: str) -> None:
+    place = ["--output-dir", outputs, "--timestamp", f"outside-{views}", "--data", sample_scene]
+    own = ("--max-num-iterations", STEPS, "--pipeline.model.max-gaussians", 400, "--pipeline.model.width", 8)
+    model = train(["moegs-4dgaussians", *SMALL, *own, "--pipeline.model.coarse-steps", 4, *place, *SCENE])
+    with pytest.raises(ValueError, match="for --variant weighted, found the run .* give --variant unweighted"):
+        distill(outputs, sample_scene, str(model), "refused")
+    taught = ("--variant", "unweighted", "--teacher-views", views)
+    run = distill(outputs, sample_scene, str(model), f"other-{views}", *taught, "--ground-truth-weight", 0)
+    record, of_model = read_run_record(run), read_run_record(model)
+    assert record["expert"] == of_model["expert"] and record["learning_rates"] == of_model["learning_rates"]
+    assert record["progress"]["steps_done"] == STEPS and record["distilled"]["student"] == str(model)
+    states = [load(folder)["pipeline"]["_model.gaussians.params.means"] for folder in (run, model)]
+    assert states[0].shape != states[1].shape or not torch.equal(*states)
+
+
+def test_a_fused_model_can_be_gone_on_with_under_its_mixture(outputs: Path, sample_scene: Path) -> None:
+    plan = plan_fusion(outputs / "mixed" / "moegs-router" / "run", finetune_steps=2, finetune=("all",))
+    make_fused(plan, InProcess().run)
+    make_finetuned(plan, "all", InProcess().run)
+    fused = plan.finetuned["all"].run
+    steps = read_run_record(fused)["progress"]["steps_done"]
+    onwards = ("--load-dir", fused, "--max-num-iterations", steps + 3)
+    with pytest.raises(ValueError, match="found a fused model, for which it has no gate"):
+        distill(outputs, sample_scene, "", "refused", *onwards)
+    pictures = ("--variant", "unweighted", "--ground-truth-weight", 0, "--teacher-views", "live")
+    run = distill(outputs, sample_scene, "", "fused", *onwards, *pictures)
+    record = read_run_record(run)
+    assert record["expert"]["name"] == "fused" and record["progress"]["steps_done"] == steps + 3
+    key = "_model.experts.0.gaussians.params.means"
+    assert 0 < (load(run)["pipeline"][key] - load(fused)["pipeline"][key]).abs().max() < 0.5
+    shown = load_model(run)
+    assert isinstance(shown, FusedModel) and shown.expert_names == ["stg", "ex4dgs", "ed3dgs"]
+    evaluate(run, run / "eval_test.json")
+    assert read_result(run).scores["psnr"] > 5.0
 
 
 def test_a_student_goes_into_a_new_mixture(outputs: Path, sample_scene: Path) -> None:
