@@ -141,6 +141,7 @@ def make_fused(
     run: RunCommand,
     device: str | None = None,
     watch: Callable[[list[int]], Iterable[int]] = iter,
+    scored: bool = True,
 ) -> None:
     """Write and score the fused run, unless it is there.
 
@@ -149,6 +150,7 @@ def make_fused(
         run: who runs ``ns-train`` and ``ns-eval``.
         device: CUDA device number, ``cpu``, or None for the first there is.
         watch: told the images to look at, hands them out; for a progress bar.
+        scored: whether test cameras may be looked at.
 
     Raises:
         ValueError: the run that is there was made of something else, or experts that cannot be one set.
@@ -159,11 +161,14 @@ def make_fused(
     _check_origin(plan.fused, plan)
     if not plan.fused.config.is_file():
         train_stage(plan.fused, run, device, resume=True)  # no step is left: this writes config.yml and the record
-    evaluate_stage(plan.fused, run, device)
+    if scored:
+        evaluate_stage(plan.fused, run, device)
 
 
-def make_finetuned(plan: FusionPlan, what: Finetune, run: RunCommand, device: str | None = None) -> None:
-    """Train and score a fine-tuned run, or go on with it; the fused run must be there.
+def make_finetuned(
+    plan: FusionPlan, what: Finetune, run: RunCommand, device: str | None = None, scored: bool = True
+) -> None:
+    """Train and score a fine-tuned run, or go on with it; the fused run must be there. Arguments as of `make_fused`.
 
     Raises:
         ValueError: the run that is there was made of something else.
@@ -177,7 +182,8 @@ def make_finetuned(plan: FusionPlan, what: Finetune, run: RunCommand, device: st
         _check_origin(stage, plan)
     if state == "interrupted":
         train_stage(stage, run, device, resume=True)
-    evaluate_stage(stage, run, device)
+    if scored:
+        evaluate_stage(stage, run, device)
 
 
 def _write_fusion(plan: FusionPlan, device: str | None, watch: Callable[[list[int]], Iterable[int]]) -> None:
