@@ -13,6 +13,7 @@ from typing import Any
 
 import experts_page
 import tyro
+from distillation_options_section import options_section
 from distillation_section import distillation_section
 from fusion_section import fusion_section
 from machine import machine_sentence
@@ -315,6 +316,7 @@ def page(results: Path) -> str:
     curves = [_PRUNING_HEAD, *pruned] if pruned else []
     fusions = [fusion_section(fused)] if fused else []
     students = [distillation_section(taught)] if taught else []
+    students += filter(None, [options_section(results / "distillation_options.json")])
     skipped = skipping_section(results / "expert_skipping.json")
     prepared = preparation_section(results / "preparation.json")
     sections = sections or ["No suite has been run yet.\n"]
