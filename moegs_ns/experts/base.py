@@ -6,6 +6,7 @@ and its density rules (:meth:`ExpertModel.control_density`); rendering, loss, st
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -38,7 +39,7 @@ from moegs_ns.splats.projection import ProjectionSettings
 from moegs_ns.splats.rasterize import rasterize, resolve_backend
 from moegs_ns.splats.rays import ray_image
 from moegs_ns.splats.sh import view_colors
-from moegs_ns.splats.splats import Splats
+from moegs_ns.splats.splats import Splats, sh_of
 
 #: What an expert reads of the data parser's metadata besides the seed points; enough to build it again without data.
 SCENE_FACTS = ("num_frames", "camera_extent", "near", "far", "camera_names")
@@ -90,6 +91,30 @@ class ExpertModel(Supervised, Model):
 
     def control_density(self, iteration: int, optimizers: Optimizers) -> None:
         """Clone, split, prune or reset after optimizer step ``iteration`` (counted from 1, as papers do)."""
+
+    @torch.no_grad()
+    def exportable_splats(self, time: float) -> tuple[Splats, Tensor]:
+        """The Gaussians of one instant as other programs can draw them, with colours in spherical harmonics alone.
+
+        Args:
+            time: in [0,1] from first to last frame.
+
+        Returns:
+            Gaussians with ``sh [N,B,3]`` of the degree in use, and ``[N]`` int64 where each stands among those stored.
+
+        Raises:
+            ValueError: the Gaussians carry features instead of such colours.
+        """
+        (part, rows), splats = self.part_at(time), self.splats_at(time)
+        if splats.sh is None:
+            raise ValueError(
+                "expected Gaussians with colours in spherical harmonics, found features that other programs cannot "
+                f"draw (STG's {getattr(self.config, 'head', 'feature')} head); bake them with --bake-sh, which says "
+                "what that loses, or train with --pipeline.model.head sh"
+            )
+        in_use = (part.active_sh_degree + 1) ** 2
+        stored = torch.arange(self.num_gaussians, device=splats.means.device)[rows]
+        return replace(splats, sh=splats.sh[:, :in_use], features=None), stored
 
     # -- construction ----------------------------------------------------------------------------------------------
 
@@ -258,9 +283,7 @@ class ExpertModel(Supervised, Model):
         Positions are detached: colour does not move Gaussians through the viewing direction (as in nerfstudio's
         splatfacto; the effect is tiny and the gradient is not free).
         """
-        if splats.sh is None:
-            raise ValueError("expected splats with spherical harmonics, found none")
-        return view_colors(self.active_sh_degree, splats.means, camera_position(viewmat), splats.sh)
+        return view_colors(self.active_sh_degree, splats.means, camera_position(viewmat), sh_of(splats))
 
     def channels(self, splats: Splats, viewmat: Tensor) -> Tensor:
         """``[N,C]`` what is composited of the Gaussians: their features where they have some, else their colours."""
