@@ -49,7 +49,7 @@ def write_gaussian_ply(path: Path, splats: Splats) -> None:
         splats.means,
         torch.zeros_like(splats.means),
         sh[:, 0],
-        sh[:, 1:].transpose(1, 2).reshape(len(splats), -1),
+        sh[:, 1:].transpose(1, 2).flatten(1),
         torch.logit(opacities)[:, None],
         splats.scales.clamp_min(_SMALLEST).log(),
         splats.quats,

@@ -123,7 +123,7 @@ def straight_stretches(frames: Iterable[FrameGaussians], tolerances: Tolerances 
 def _values_of(frame: FrameGaussians) -> np.ndarray:
     """``[N,8+3B]`` what must stay as it is: logarithms of scales, rotation, opacity, colour."""
     splats = frame.splats
-    columns = (splats.scales.log(), splats.quats, splats.opacities[:, None], sh_of(splats).reshape(len(splats), -1))
+    columns = (splats.scales.log(), splats.quats, splats.opacities[:, None], sh_of(splats).flatten(1))
     return np.concatenate([column.numpy() for column in columns], axis=1).astype(np.float32)
 
 
