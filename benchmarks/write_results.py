@@ -15,6 +15,7 @@ import experts_page
 import tyro
 from distillation_options_section import options_section
 from distillation_section import distillation_section
+from export_section import export_section
 from fusion_section import fusion_section
 from machine import machine_sentence
 from page_parts import label_of, temporal_mean_of, with_temporal_mean
@@ -319,8 +320,9 @@ def page(results: Path) -> str:
     students += filter(None, [options_section(results / "distillation_options.json")])
     skipped = skipping_section(results / "expert_skipping.json")
     prepared = preparation_section(results / "preparation.json")
+    exported = export_section(results / "export_losses.json")
     sections = sections or ["No suite has been run yet.\n"]
-    return "\n".join([_HEAD, *sections, *curves, *fusions, *students, *chosen, *skipped, *prepared])
+    return "\n".join([_HEAD, *sections, *curves, *fusions, *students, *chosen, *skipped, *prepared, *exported])
 
 
 def main(arguments: Arguments) -> None:

@@ -32,13 +32,14 @@ from moegs_ns.experts.views import (
 )
 from moegs_ns.losses import photometric_loss
 from moegs_ns.splats.camera import camera_position
+from moegs_ns.splats.exportable import ExportablePart, exportable_part
 from moegs_ns.splats.gaussian_parts import GaussianParts
 from moegs_ns.splats.gaussian_set import GaussianSet
 from moegs_ns.splats.projection import ProjectionSettings
 from moegs_ns.splats.rasterize import rasterize, resolve_backend
 from moegs_ns.splats.rays import ray_image
 from moegs_ns.splats.sh import view_colors
-from moegs_ns.splats.splats import Splats
+from moegs_ns.splats.splats import Splats, sh_of
 
 #: What an expert reads of the data parser's metadata besides the seed points; enough to build it again without data.
 SCENE_FACTS = ("num_frames", "camera_extent", "near", "far", "camera_names")
@@ -90,6 +91,12 @@ class ExpertModel(Supervised, Model):
 
     def control_density(self, iteration: int, optimizers: Optimizers) -> None:
         """Clone, split, prune or reset after optimizer step ``iteration`` (counted from 1, as papers do)."""
+
+    @torch.no_grad()
+    def exportable_parts(self, time: float) -> list[ExportablePart]:
+        """The Gaussians at ``time`` in [0,1] as other programs draw them; raises what `exportable_part` raises."""
+        (part, rows), stored = self.part_at(time), torch.arange(self.num_gaussians, device=self.device)
+        return [exportable_part(self.splats_at(time), stored[rows], part.active_sh_degree, part.projection_settings)]
 
     # -- construction ----------------------------------------------------------------------------------------------
 
@@ -253,14 +260,10 @@ class ExpertModel(Supervised, Model):
         return torch.full((3,), 1.0 if self.config.background == "white" else 0.0, device=self.device)
 
     def colors(self, splats: Splats, viewmat: Tensor) -> Tensor:
-        """``[N,3]`` view-dependent colours, at least 0, from the splats' spherical harmonics.
-
-        Positions are detached: colour does not move Gaussians through the viewing direction (as in nerfstudio's
-        splatfacto; the effect is tiny and the gradient is not free).
-        """
-        if splats.sh is None:
-            raise ValueError("expected splats with spherical harmonics, found none")
-        return view_colors(self.active_sh_degree, splats.means, camera_position(viewmat), splats.sh)
+        """``[N,3]`` view-dependent colours, at least 0, from the splats' spherical harmonics. Positions are detached:
+        colour does not move Gaussians through the viewing direction (as in nerfstudio's splatfacto; the effect is tiny
+        and the gradient is not free)."""
+        return view_colors(self.active_sh_degree, splats.means, camera_position(viewmat), sh_of(splats))
 
     def channels(self, splats: Splats, viewmat: Tensor) -> Tensor:
         """``[N,C]`` what is composited of the Gaussians: their features where they have some, else their colours."""

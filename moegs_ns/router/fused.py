@@ -5,7 +5,7 @@ without training; fine-tuning is ours.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +25,7 @@ from moegs_ns.router.mixture import MixtureModel
 from moegs_ns.router.shares import GaussianShares
 from moegs_ns.router.union import render_union, require_colours
 from moegs_ns.runs.record import read_run_record
+from moegs_ns.splats.exportable import ExportablePart
 
 
 @dataclass
@@ -150,6 +151,23 @@ class FusedModel(EnsembleModel):
             pairs = zip(self.expert_names, union.shares, strict=True)
             outputs |= {f"share_{name}": share[..., None] for name, share in pairs}
         return outputs
+
+    @torch.no_grad()
+    def exportable_parts(self, time: float) -> list[ExportablePart]:
+        """The set at ``time`` in [0,1] as other programs can draw it, expert by expert: opacities times shares, colours
+        in spherical harmonics. Gaussians count from the first expert's first to the last one's last.
+
+        Raises:
+            ValueError: an expert's Gaussians carry features instead of such colours.
+        """
+        self.require_experts()
+        parts, first = [], 0
+        for expert, shares in zip(self.expert_models, self.shares.values, strict=True):
+            for splats, rows, settings in expert.exportable_parts(time):
+                opacities = splats.opacities * shares[rows].clamp(0.0, 1.0)
+                parts.append(ExportablePart(replace(splats, opacities=opacities), rows + first, settings))
+            first += expert.num_gaussians
+        return parts
 
     # -- losses and metrics ----------------------------------------------------------------------------------------
 

@@ -71,6 +71,17 @@ class Splats:
         return replace(self, **{name: function(tensor) for name, tensor in present.items() if tensor is not None})
 
 
+def sh_of(splats: Splats) -> Tensor:
+    """``[N, B, 3]`` the spherical harmonics of Gaussians that have them.
+
+    Raises:
+        ValueError: these have none.
+    """
+    if splats.sh is None:
+        raise ValueError("expected splats with spherical harmonics, found none")
+    return splats.sh
+
+
 def concatenate(parts: Sequence[Splats]) -> tuple[Splats, Tensor]:
     """Lays several experts' Gaussians end to end for one rasterization.
 
