@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 
 from moegs_ns.reporting.evaluation_files import RunResult
+from moegs_ns.reporting.numbers import mean_and_deviation
 from moegs_ns.reporting.routers import router_label
 from moegs_ns.reporting.rows import QUALITY, mixture_facts
-from moegs_ns.reporting.tables import Table, comparable, mean_and_deviation, protocol_notes, seeds_of
+from moegs_ns.reporting.table_notes import protocol_notes, seeds_of
+from moegs_ns.reporting.tables import Table, comparable
 
 _HEADERS = {"psnr": "PSNR", "ssim": "SSIM", "lpips_alex": "LPIPS (Alex)", "lpips_vgg": "LPIPS (VGG)"}
 _DIGITS = {"psnr": ".2f"}
