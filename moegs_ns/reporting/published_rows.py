@@ -10,23 +10,24 @@ from moegs_ns.reporting.rows import Row
 PUBLISHED = "PSNR (paper)"
 
 
-def published_cells(result: RunResult, rows: Sequence[Row]) -> list[str]:
-    """Per row the paper's PSNR and its table, ``32.33 [Table 1]``; empty where it has none.
+def published_matches(result: RunResult, rows: Sequence[Row]) -> list[PublishedScore | None]:
+    """Per row what the paper prints of the same method on the same scene; None where it prints nothing.
 
     Args:
         result: any run of the scene.
         rows: of the table.
-
-    Returns:
-        Nothing at all for scenes the paper does not have, or where no row matches.
     """
     known = _scores(result)
-    matches = [_match(row, known) for row in rows]
-    return [_cell(score) for score in matches] if any(matches) else []
+    return [_match(row, known) for row in rows]
+
+
+def published_cell(score: PublishedScore) -> str:
+    """``32.33 [Table 1]``."""
+    return f"{score.psnr:.2f} [{score.source}]"
 
 
 def published_notes(result: RunResult) -> list[str]:
-    """What to know of `published_cells`."""
+    """What to know of the column."""
     known = _scores(result)
     return [
         f"{PUBLISHED}: as printed in MoE-GS (ICLR 2026) for {known[0].data_set}'s {known[0].scene}, in the first table "
@@ -45,7 +46,3 @@ def _match(row: Row, known: Sequence[PublishedScore]) -> PublishedScore | None:
         return None
     wanted = sorted(row.families)
     return next((one for one in known if sorted(one.experts) == wanted and one.variant == row.variant), None)
-
-
-def _cell(score: PublishedScore | None) -> str:
-    return "" if score is None else f"{score.psnr:.2f} [{score.source}]"

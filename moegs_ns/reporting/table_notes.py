@@ -1,6 +1,6 @@
 """What stands below a table: by which protocol its numbers came about, on what machine, and why some are missing."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from moegs_ns.reporting.evaluation_files import RunResult
@@ -56,10 +56,16 @@ def protocol_notes(results: Sequence[RunResult]) -> list[str]:
 
 
 def _definitions(results: Sequence[RunResult]) -> list[str]:
-    described = results[0].protocol.get("metrics", {})
-    names = [name for name in HEADERS if _is_there(described.get(name))]
-    notes = [f"{HEADERS[name][0].upper()}{HEADERS[name][1:]}: {described[name]}." for name in names]
-    regions = results[0].protocol.get("dynamic_regions", {})
+    notes = []
+    for name, header in HEADERS.items():
+        described = [str(result.protocol.get("metrics", {}).get(name, "unavailable")) for result in results]
+        said = dict.fromkeys(one for one in described if not one.startswith("unavailable"))
+        notes += [f"{header[0].upper()}{header[1:]}: {' / '.join(said)}."] if said else []
+    found = [result.protocol["dynamic_regions"] for result in results if "dynamic_regions" in result.protocol]
+    return [*notes, *_region_notes(found[0])] if found else notes
+
+
+def _region_notes(regions: Mapping[str, Any]) -> list[str]:
     said = [
         f"{100 * region['share']:.0f} % of {camera}'s image, whose own flicker is {_noise(region['truth_flicker'])}"
         for camera, region in regions.items()
@@ -68,11 +74,7 @@ def _definitions(results: Sequence[RunResult]) -> list[str]:
     if len(said) > _MOST_CAMERAS:
         shares = [100 * region["share"] for region in regions.values() if "share" in region]
         said = [f"{min(shares):.0f} to {max(shares):.0f} % of the images of {len(shares)} cameras"]
-    return [*notes, f"Dynamic region: {'; '.join(said)}."] if said else notes
-
-
-def _is_there(description: Any) -> bool:
-    return description is not None and not str(description).startswith("unavailable")
+    return [f"Dynamic region: {'; '.join(said)}."] if said else []
 
 
 def _noise(flicker: float | None) -> str:
@@ -87,7 +89,7 @@ def _commit_note(results: Sequence[RunResult]) -> list[str]:
     return [f"Newest checkpoint of each run. Evaluated by {', '.join(states)}."]
 
 
-def _state(protocol: dict[str, Any]) -> str:
+def _state(protocol: Mapping[str, Any]) -> str:
     source = protocol.get("source")
     if source is None:
         version = (protocol.get("versions") or {}).get("moegs_ns")
@@ -130,8 +132,11 @@ def gap_notes(results: Sequence[RunResult], names: Sequence[str]) -> list[str]:
     for name in names:
         for result in results:
             if name not in result.scores:
-                gaps.setdefault((_reason(result, name), result.folder.name), []).append(HEADERS[name])
-    return [f"{' and '.join(of)} {_be(of)} {UNKNOWN} of {run}: {reason}." for (reason, run), of in gaps.items()]
+                gaps.setdefault((_reason(result, name), name), []).append(result.folder.name)
+    return [
+        f"{HEADERS[name]} is {UNKNOWN} of {', '.join(dict.fromkeys(runs))}: {reason}."
+        for (reason, name), runs in gaps.items()
+    ]
 
 
 def _reason(result: RunResult, name: str) -> str:

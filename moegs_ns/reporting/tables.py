@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from moegs_ns.reporting.evaluation_files import RunResult
 from moegs_ns.reporting.numbers import mean_and_deviation
-from moegs_ns.reporting.published_rows import PUBLISHED, published_cells, published_notes
+from moegs_ns.reporting.published import PublishedScore
+from moegs_ns.reporting.published_rows import PUBLISHED, published_cell, published_matches, published_notes
 from moegs_ns.reporting.routers import USUAL_ROUTER, router_label
 from moegs_ns.reporting.rows import (
     BEST_EXPERT,
@@ -51,11 +52,13 @@ class Line:
         values: by column, one value per seed. Nothing for what is unknown or means nothing for it; fewer than there are
             seeds where some lack it.
         seeds: how many there are.
+        published: what the MoE-GS paper prints of the same method on the same scene.
     """
 
     label: str
     values: dict[str, tuple[float, ...]]
     seeds: int
+    published: PublishedScore | None = None
 
 
 @dataclass(frozen=True)
@@ -206,21 +209,21 @@ def _table(
         columns.insert(columns.index("ssim") + 1, "lpips")
         headers["lpips"] = "LPIPS"
     cells = {name: [_cell(rows, name) for rows in groups] for name in columns}
-    printed = published_cells(results[0], [rows[0] for rows in groups])
-    if printed:
+    printed = published_matches(results[0], [rows[0] for rows in groups])
+    if any(printed):
         columns.insert(1, PUBLISHED)
         headers[PUBLISHED] = PUBLISHED
-        cells[PUBLISHED] = [cell or _MEANINGLESS for cell in printed]
+        cells[PUBLISHED] = [_MEANINGLESS if score is None else published_cell(score) for score in printed]
     labels = [_label(rows) for rows in groups]
     lines = tuple(
-        Line(label, {name: _values(rows, name) for name in columns if _values(rows, name)}, len(rows))
-        for label, rows in zip(labels, groups, strict=True)
+        Line(label, {name: _values(rows, name) for name in columns if _values(rows, name)}, len(rows), score)
+        for label, rows, score in zip(labels, groups, printed, strict=True)
     )
     has_oracles = any(rows[0].label == MIXTURE for rows in groups)
     notes = [*leading_notes, *protocol_notes(results), *cost_notes(results, has_oracles, stored), *closing_notes]
     notes += missing_notes(results, [name for name in missing if name not in only_where_known])
     notes += gap_notes(results, [name for name in VIDEO_METRICS if name not in missing])
-    notes += published_notes(results[0]) if printed else []
+    notes += published_notes(results[0]) if any(printed) else []
     return Table(
         title,
         ["", *(headers[name] for name in columns)],

@@ -143,7 +143,10 @@ def _regions(truths: Iterable[TruthImage]) -> dict[str, DynamicRegion | str]:
             if reason is None:
                 finder = finder or RegionFinder(truth.pose)
                 finder.add(truth.frame or 0, truth.pose, as_float_image(truth.image))
-        regions[str(camera)] = reason if finder is None or reason is not None else finder.region()
+        if finder is not None and reason is None:
+            regions[str(camera)] = finder.region()
+        else:
+            regions[str(camera)] = reason or "no images"
     return regions
 
 
