@@ -13,18 +13,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 CHANGE = 20.0 / 255.0
-"""How far a pixel's colour must go in one channel to have changed. On the bundled scene and on real video of 28 cameras
-noise and compression stay below half of it, and the region is the same within a hundredth of the image for thresholds a
-fifth larger."""
-WINDOW = 3
-"""Side of the square over which colours are averaged before they are compared: noise shrinks, edges stay."""
+"""How far a pixel's colour, averaged over 3x3 pixels against noise, must go in one channel to have changed. On the bundled
+scene and on real video of 28 cameras noise and compression stay around half of it, and the region is the same within two
+hundredths of the image for thresholds a fifth larger."""
 MARGIN = 2
 """Pixels around what changes that count as well: the soft edges of what moves."""
 
+# Means of up to nine bytes are multiples of 1/36 of a level: rounding decides for none of them on any device.
+_MORE_THAN_CHANGE = CHANGE + 1.0 / 72.0 / 255.0
 _STANDS_STILL = 1e-6  # largest difference of a pose or a focal length that is none
 
 DEFINITION = (
-    f"pixels whose colour, averaged over {WINDOW}x{WINDOW} pixels, ranges over more than {CHANGE * 255:.0f}/255 in "
+    f"pixels whose colour, averaged over 3x3 pixels, ranges over more than {CHANGE * 255:.0f}/255 in "
     f"some channel during the test camera's own images, and those within {MARGIN} pixels of them; one region per "
     "camera, from the camera's images alone"
 )
@@ -112,7 +112,7 @@ class RegionFinder:
         if self._extremes is None or self._changes is None:
             return f"{self._images} image, which shows no change"
         lowest, highest = self._extremes
-        changed = ((highest - lowest) > CHANGE).any(dim=-1)
+        changed = ((highest - lowest) > _MORE_THAN_CHANGE).any(dim=-1)
         changing = F.max_pool2d(changed[None, None].float(), 2 * MARGIN + 1, stride=1, padding=MARGIN)[0, 0] > 0
         still = ~changing
         noise = 255.0 * float(self._changes[still].mean()) / self._pairs if bool(still.any()) else None
@@ -120,7 +120,23 @@ class RegionFinder:
 
 
 def _averaged(image: Tensor) -> Tensor:
-    """``[H,W,3]``, each pixel the mean of the window around it, at the border of the part inside the image."""
-    planes = image.permute(2, 0, 1)[None]
-    averaged = F.avg_pool2d(planes, WINDOW, stride=1, padding=WINDOW // 2, count_include_pad=False)
-    return averaged[0].permute(1, 2, 0)
+    """``[H,W,3]``, each pixel the mean of the 3x3 pixels around it, at the border of those inside the image.
+
+    Sums of shifted copies: a tenth of the time of pooling, which wants the channels first.
+    """
+    height, width, _ = image.shape
+    columns = image.clone()
+    columns[1:] += image[:-1]
+    columns[:-1] += image[1:]
+    sums = columns.clone()
+    sums[:, 1:] += columns[:, :-1]
+    sums[:, :-1] += columns[:, 1:]
+    return sums / (_neighbours(height, image)[:, None, None] * _neighbours(width, image)[None, :, None])
+
+
+def _neighbours(length: int, like: Tensor) -> Tensor:
+    """Of every place of a line, how many there are of itself and the two beside it."""
+    counts = torch.full((length,), 3.0, dtype=like.dtype, device=like.device)
+    counts[0] -= 1
+    counts[-1] -= 1
+    return counts
