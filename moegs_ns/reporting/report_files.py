@@ -208,9 +208,7 @@ def read_report(file: Path) -> list[Reported]:
         ValueError: the file is no report, or of another version.
     """
     if not file.is_file():
-        raise FileNotFoundError(
-            f"expected a report at {file}, found none; `moegs report RUN ... --json {file}` makes it"
-        )
+        raise FileNotFoundError(f"expected a report at {file}, found none; make it: moegs report RUN ... --json {file}")
     try:
         content = json.loads(file.read_text("utf8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
