@@ -83,10 +83,14 @@ class Report:
 
 
 def tables_of(runs: Sequence["Reported"]) -> list["Table"]:
-    """The tables of a report: runs compared, then scores per object of those that have them."""
+    """The tables of a report: runs compared; what the paper prints of their scenes; scores per object of runs that have
+    them."""
+    from moegs_ns.reporting.published_table import published_table
     from moegs_ns.reporting.tables import build_tables
 
     tables = build_tables([run.result for run in runs])
+    printed = [published_table(run.result) for run in runs]
+    tables += {table.title: table for table in printed if table is not None}.values()
     for run in runs:
         if run.objects is not None:
             tables += _tables_of_objects(run.result, run.objects)

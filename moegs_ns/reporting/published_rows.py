@@ -17,7 +17,7 @@ def published_matches(result: RunResult, rows: Sequence[Row]) -> list[PublishedS
         result: any run of the scene.
         rows: of the table.
     """
-    known = _scores(result)
+    known = scores_of_scene(result)
     return [_match(row, known) for row in rows]
 
 
@@ -28,7 +28,7 @@ def published_cell(score: PublishedScore) -> str:
 
 def published_notes(result: RunResult) -> list[str]:
     """What to know of the column."""
-    known = _scores(result)
+    known = scores_of_scene(result)
     return [
         f"{PUBLISHED}: as printed in MoE-GS (ICLR 2026) for {known[0].data_set}'s {known[0].scene}, in the first table "
         "that has the method with these experts; another training on another machine at the paper's settings, to be "
@@ -36,7 +36,8 @@ def published_notes(result: RunResult) -> list[str]:
     ]
 
 
-def _scores(result: RunResult) -> list[PublishedScore]:
+def scores_of_scene(result: RunResult) -> list[PublishedScore]:
+    """What the paper prints of a run's scene, table by table; nothing for scenes it does not have."""
     layout = str(result.record["scene"].get("layout"))
     return [score for score in published_scores(layout, result.scene) if score.psnr is not None]
 

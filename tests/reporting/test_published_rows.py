@@ -5,6 +5,7 @@ from pathlib import Path
 
 from moegs_ns.reporting.evaluation_files import read_result
 from moegs_ns.reporting.published_rows import PUBLISHED
+from moegs_ns.reporting.published_table import published_table
 from moegs_ns.reporting.tables import Table, build_tables
 from tests.reporting.runs import leave_expert, leave_mixture
 
@@ -50,6 +51,19 @@ def test_other_scenes_and_layouts_have_no_column(tmp_path: Path) -> None:
     run = leave_mixture(tmp_path, EXPERTS, 33.5)
     assert PUBLISHED not in table_of(run, scene="mixed").header
     assert PUBLISHED not in table_of(run, layout="dynamic-transforms").header
+
+
+def test_everything_the_paper_prints_of_the_scene(tmp_path: Path) -> None:
+    run = leave_mixture(tmp_path, EXPERTS, 33.5)
+    table_of(run)
+    table = published_table(read_result(run))
+    assert table is not None and table.title == "sear_steak: figures of the MoE-GS paper (n3v, sear_steak)"
+    assert table.header == ["", "printed in", "PSNR", "SSIM", "LPIPS"]
+    assert ["MoE-GS (N=4)", "Table 1", "34.42", "-", "-"] in table.rows
+    assert ["MoE-GS (N=4)", "Table 8", "34.42", "0.972", "0.026"] in table.rows
+    assert "a backbone that is not stated" in table.notes[0]
+    table_of(run, scene="mixed")
+    assert published_table(read_result(run)) is None
 
 
 def test_another_router_is_not_the_papers_mixture(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_tables_are_the_same_bytes_when_the_runs_are_gone(tmp_path: Path) -> Non
         moegs(stored, "--output", tmp_path / "kept" / name, "--json", tmp_path / "again.json")
         assert (tmp_path / "live" / name).read_bytes() == (tmp_path / "kept" / name).read_bytes()
     assert (tmp_path / "again.json").read_bytes() == stored.read_bytes()
-    assert len(content["tables"]) == 3
+    assert len(content["tables"]) == 4  # three protocols and scenes, and the paper's figures
     text = (tmp_path / "kept" / "report.md").read_text()
     assert "its run" in text and "is gone" in text  # the expert whose run was gone already
     assert "33.77 [Table 1]" in text  # STG on sear_steak
@@ -79,6 +79,21 @@ def test_charts_are_the_same_bytes_when_the_runs_are_gone(tmp_path: Path) -> Non
     assert names == sorted(f"{stem}_{kind}.{form}" for kind in ("frames", "costs") for form in ("png", "pdf"))
     for name in names:
         assert (tmp_path / "live" / name).read_bytes() == (tmp_path / "kept" / name).read_bytes()
+
+
+def test_scores_per_object_are_stored(tmp_path: Path) -> None:
+    outputs, stored = tmp_path / "outputs", tmp_path / "report.json"
+    run_folder = leave_expert(outputs, "stg", 30.0)
+    (outputs / "data" / "mask").mkdir(parents=True)
+    psnr = {"temporal_mean": {"ball": 20.0}, "rgb": {"ball": 27.5}}
+    summary = {"step": 99, "objects": {"ball": 0.125}, "psnr": psnr, "appearing": {}}
+    (run_folder / "object_psnr_test.json").write_text(json.dumps(summary))
+    moegs(run_folder, "--objects", "--json", stored, "--output", tmp_path / "live.md")
+    check(stored)
+    shutil.rmtree(outputs)
+    moegs(stored, "--output", tmp_path / "kept.md")
+    assert "| **stg** | **27.50** |" in (tmp_path / "kept.md").read_text()
+    assert (tmp_path / "live.md").read_bytes() == (tmp_path / "kept.md").read_bytes()
 
 
 def test_what_is_stored(tmp_path: Path) -> None:
