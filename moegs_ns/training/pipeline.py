@@ -196,12 +196,12 @@ class MoegsPipeline(VanillaPipeline):
             )
         rows: list[dict[str, Any]] = []
         sizes: list[tuple[int, int]] = []
-        video = VideoMetrics(self._truths(data_loader)) if get_std else None
         with self._evaluating(), progress_bar("Evaluating", len(data_loader)) as advance:
             meter = RenderMeter(self.model, torch.device(self.model.device))
+            meter.warm_up(next(iter(data_loader))[0], self.config.eval_warmup_renders)
+            # Behind the first renders: on a CPU the images looked at would count as memory of rendering.
+            video = VideoMetrics(self._truths(data_loader)) if get_std else None
             for index, (camera, batch) in enumerate(data_loader):
-                if index == 0:
-                    meter.warm_up(camera, self.config.eval_warmup_renders)
                 outputs, milliseconds = meter.render(camera)
                 metrics, images = self._measure(camera, outputs, batch, video)
                 rows.append({**self._label(camera), **metrics, "render_ms": milliseconds})
