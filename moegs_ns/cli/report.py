@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from moegs_ns.reporting.tables import Table
 
 Form = Literal["terminal", "markdown", "latex", "csv"]
+_FILE_WIDTH = 160  # columns with deviations do not break
 _FORMS: dict[str, Form] = {".md": "markdown", ".tex": "latex", ".csv": "csv"}
 
 
@@ -155,12 +156,12 @@ def _tables_of_objects(result: "RunResult", summary: dict) -> list["Table"]:
 
 
 def _plain(tables: Sequence["Table"]) -> str:
-    """As the terminal shows them, without colours."""
+    """As a wide terminal shows them, without colours."""
     from io import StringIO
 
     from rich.console import Console
 
-    console = Console(file=StringIO(), width=120)
+    console = Console(file=StringIO(), width=_FILE_WIDTH)
     with console.capture() as capture:
         for table in tables:
             console.print(table.terminal())

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from moegs_ns.reporting.evaluation_files import RunResult
-from moegs_ns.reporting.published import PublishedScore, published_scores
+from moegs_ns.reporting.published import PublishedScore, data_sets, published_scores
 from moegs_ns.reporting.rows import Row
 
 #: Header of the column.
@@ -29,8 +29,9 @@ def published_cell(score: PublishedScore) -> str:
 def published_notes(result: RunResult) -> list[str]:
     """What to know of the column."""
     known = scores_of_scene(result)
+    data_set = data_sets()[known[0].data_set].title
     return [
-        f"{PUBLISHED}: as printed in MoE-GS (ICLR 2026) for {known[0].data_set}'s {known[0].scene}, in the first table "
+        f"{PUBLISHED}: as printed in MoE-GS (ICLR 2026) for {known[0].scene} of {data_set}, in the first table "
         "that has the method with these experts; another training on another machine at the paper's settings, to be "
         "compared only where the protocol above is the paper's (whole clip, its resolution and test camera)."
     ]

@@ -1,7 +1,7 @@
 """All figures of the MoE-GS paper for the scene of a run, as a table of their own."""
 
 from moegs_ns.reporting.evaluation_files import RunResult
-from moegs_ns.reporting.published import DEVICE, LPIPS_BACKBONE
+from moegs_ns.reporting.published import DEVICE, LPIPS_BACKBONE, data_sets
 from moegs_ns.reporting.published_rows import scores_of_scene
 from moegs_ns.reporting.tables import Table
 
@@ -19,11 +19,13 @@ def published_table(result: RunResult) -> Table | None:
         [score.label, score.source, *(_figure(getattr(score, name), _FORMATS[name]) for name in columns)]
         for score in known
     ]
+    speeds = f"; FPS and hours of training on an {DEVICE}" if {"fps", "hours"} & {*columns} else ""
     notes = [
-        f"As printed; LPIPS with a backbone that is {LPIPS_BACKBONE}, FPS and hours of training on an {DEVICE}.",
+        f"As printed; LPIPS with a backbone that is {LPIPS_BACKBONE}{speeds}.",
         *dict.fromkeys(f"{score.source}: {note}" for score in known for note in score.notes),
     ]
-    title = f"{result.scene}: figures of the MoE-GS paper ({known[0].data_set}, {known[0].scene})"
+    data_set = data_sets()[known[0].data_set].title
+    title = f"{result.scene}: figures of the MoE-GS paper ({data_set}, {known[0].scene})"
     return Table(title, ["", "printed in", *(_NAMES[name] for name in columns)], rows, notes)
 
 

@@ -31,7 +31,7 @@ def test_experts_and_mixture_of_the_paper(tmp_path: Path) -> None:
     table = table_of(leave_mixture(tmp_path, EXPERTS, 33.5))
     assert printed(table) == {"ex4dgs": "33.69 [Table 1]", "stg": "33.77 [Table 1]", "mixture": "33.90 [Table 1]"}
     assert table.header.index(PUBLISHED) == table.header.index("PSNR") + 1
-    assert any("as printed in MoE-GS (ICLR 2026) for n3v's sear_steak" in note for note in table.notes)
+    assert any("as printed in MoE-GS (ICLR 2026) for sear_steak of Neural 3D Video" in note for note in table.notes)
     assert [line.published.psnr for line in table.lines if line.published] == [33.69, 33.77, 33.90]
 
 
@@ -57,7 +57,7 @@ def test_everything_the_paper_prints_of_the_scene(tmp_path: Path) -> None:
     run = leave_mixture(tmp_path, EXPERTS, 33.5)
     table_of(run)
     table = published_table(read_result(run))
-    assert table is not None and table.title == "sear_steak: figures of the MoE-GS paper (n3v, sear_steak)"
+    assert table is not None and table.title == "sear_steak: figures of the MoE-GS paper (Neural 3D Video, sear_steak)"
     assert table.header == ["", "printed in", "PSNR", "SSIM", "LPIPS"]
     assert ["MoE-GS (N=4)", "Table 1", "34.42", "-", "-"] in table.rows
     assert ["MoE-GS (N=4)", "Table 8", "34.42", "0.972", "0.026"] in table.rows
