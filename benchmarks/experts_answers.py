@@ -15,10 +15,12 @@ from moegs_ns.cli.objects import TEMPORAL_MEAN as TEMPORAL_MEAN_ROW
 from moegs_ns.reporting.appearance import appearance_table, separation
 from moegs_ns.reporting.motion import MotionStatistics, TrackError, errors_from_plain, statistics_from_plain
 from moegs_ns.reporting.motion_tables import statistics_table, track_table
+from moegs_ns.reporting.numbers import mean_and_deviation
 from moegs_ns.reporting.object_psnr import PROTOCOL
 from moegs_ns.reporting.routers import USUAL_ROUTER, router_label
 from moegs_ns.reporting.rows import mixture_facts
-from moegs_ns.reporting.tables import Table, build_tables, mean_and_deviation
+from moegs_ns.reporting.table_notes import VIDEO_METRICS
+from moegs_ns.reporting.tables import Table, build_tables
 
 #: Numbers of frames over which errors of displacement are told in a sentence.
 TOLD_STEP = 4
@@ -64,7 +66,7 @@ def cost_part(suite: SuiteRuns) -> list[str]:
     runs = [one for group in suite.experts.values() for one in group]
     if not runs:
         return []
-    tables = build_tables([result for _, result in runs])
+    tables = build_tables([result for _, result in runs], only_where_known=VIDEO_METRICS)
     mean = temporal_mean_of(runs)
     if mean is not None:
         labelled = [(name, result) for name, group in suite.experts.items() for _, result in group]

@@ -7,12 +7,14 @@ the run itself is gone, and free of this machine's folders.
 import json
 import os
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from moegs_ns.paths import resource_dir
 from moegs_ns.reporting.evaluation_files import RunResult
+from moegs_ns.reporting.stored_results import StoredResult
 from moegs_ns.training.stages import Scene, Stage, plan
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -185,19 +187,6 @@ def result_file(folder: Path, run: str) -> Path:
     return folder / f"{run.replace('/', '_')}.json"
 
 
-@dataclass(frozen=True)
-class StoredResult(RunResult):
-    """A kept run: reports as the run itself would, without its folder."""
-
-    siblings: tuple["StoredResult", ...] = ()
-
-    def experts(self) -> list[RunResult | str]:
-        """The kept runs a mixture's experts came from, else in words that there is none."""
-        by_run = {run_key(sibling.folder): sibling for sibling in self.siblings}
-        keys = [run_key(Path(folder)) for folder in self.record["expert"].get("config", {}).get("experts", [])]
-        return [by_run.get(key, f"{key} was not kept") for key in keys]
-
-
 #: What was kept of a run: its file's content, and a result to build tables from.
 Kept = tuple[dict[str, Any], StoredResult]
 
@@ -239,11 +228,14 @@ def read_results(folder: Path) -> list[Kept]:
             f"expected results of schema version {SCHEMA_VERSION} in {folder}, found others ({', '.join(other)}); "
             "run benchmarks/run_suite.py again"
         )
-    alone = tuple(StoredResult(Path(one["run"]), one["record"], one["scores"]) for one in kept)
-    return [
-        (one, StoredResult(result.folder, result.record, result.scores, alone))
-        for one, result in zip(kept, alone, strict=True)
-    ]
+    alone = {one["run"]: StoredResult(Path(one["run"]), one["record"], one["scores"]) for one in kept}
+    return [(one, replace(alone[one["run"]], stored_experts=_kept_experts(one["record"], alone))) for one in kept]
+
+
+def _kept_experts(record: dict[str, Any], kept: Mapping[str, StoredResult]) -> tuple[RunResult | str, ...]:
+    """What was kept of the runs a mixture's experts came from, else in words that there is nothing."""
+    keys = [run_key(Path(folder)) for folder in record["expert"].get("config", {}).get("experts", [])]
+    return tuple(kept.get(key, f"{key} was not kept") for key in keys)
 
 
 def read_suite_results(results: Path) -> dict[str, list[Kept]]:

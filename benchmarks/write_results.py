@@ -39,6 +39,7 @@ from sweep_section import sweep_section
 
 from moegs_ns.cli.objects import row_labels
 from moegs_ns.reporting.appearance import appearance_table
+from moegs_ns.reporting.numbers import mean_and_deviation
 from moegs_ns.reporting.object_psnr import object_table
 from moegs_ns.reporting.router_tables import router_tables
 from moegs_ns.reporting.routers import USUAL_ROUTER, router_label
@@ -50,7 +51,8 @@ from moegs_ns.reporting.rows import (
     total_seconds,
     training_clock,
 )
-from moegs_ns.reporting.tables import Table, build_tables, mean_and_deviation, seeds_of
+from moegs_ns.reporting.table_notes import VIDEO_METRICS, seeds_of
+from moegs_ns.reporting.tables import Table, build_tables
 
 PAGE = ROOT / "docs" / "results.md"
 _HEAD = """# Results
@@ -253,7 +255,7 @@ def oracle_notes(group: Sequence[Kept], router: str) -> list[str]:
 def _router_group_tables(group: Sequence[Kept], notes: list[str], kept: Sequence[Kept]) -> list[Table]:
     tables = [
         dataclasses.replace(table, notes=[*notes, *table.notes])
-        for table in build_tables([result for _, result in group])
+        for table in build_tables([result for _, result in group], only_where_known=VIDEO_METRICS)
     ]
     experts = {sibling.folder for _, result in group for sibling in result.experts() if not isinstance(sibling, str)}
     shown = [(one, result) for one, result in kept if result.folder in experts] + [*group]

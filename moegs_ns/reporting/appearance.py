@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from moegs_ns.reporting.object_psnr import ObjectMasks, decibel
+from moegs_ns.reporting.metrics import decibel
+from moegs_ns.reporting.object_psnr import ObjectMasks
 from moegs_ns.reporting.tables import Table, mean_and_deviation
 
 PROTOCOL = (

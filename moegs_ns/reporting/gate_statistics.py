@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from moegs_ns.reporting.ensembles import SMOOTHING_WINDOW, smoothed, squared_errors
-from moegs_ns.reporting.object_psnr import decibel
+from moegs_ns.reporting.metrics import decibel
 
 #: What each number of `GateNumbers` means, written beside the numbers.
 DEFINITIONS = {

@@ -88,8 +88,12 @@ def as_float_image(image: Tensor) -> Tensor:
 
 def psnr(prediction: Tensor, target: Tensor) -> float:
     """Peak signal-to-noise ratio in dB of two images of equal shape with data range 1, at most 100 dB."""
-    error = float((prediction.double() - target.double()).square().mean())
-    return -10.0 * math.log10(max(error, MEAN_SQUARED_ERROR_FLOOR))
+    return decibel(float((prediction.double() - target.double()).square().mean()))
+
+
+def decibel(mean_squared_error: float) -> float:
+    """PSNR of data range 1, at most 100 dB."""
+    return -10.0 * math.log10(max(mean_squared_error, MEAN_SQUARED_ERROR_FLOOR))
 
 
 def ssim(prediction: Tensor, target: Tensor) -> float:

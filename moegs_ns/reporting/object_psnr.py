@@ -1,7 +1,6 @@
 """PSNR per object of a scene that ships object masks (``mask/<camera>/<frame>.png``)."""
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from moegs_ns.reporting.metrics import MEAN_SQUARED_ERROR_FLOOR
+from moegs_ns.reporting.metrics import decibel
 from moegs_ns.reporting.tables import Table, mean_and_deviation
 
 OBJECTS_NAME = "object_psnr_test.json"
@@ -127,8 +126,3 @@ def object_table(title: str, summaries: Sequence[Mapping[str, Any]], labels: Map
         notes=[PROTOCOL],
         emphasised=(len(rows) - 1,) if len(rows) > 1 else (),
     )
-
-
-def decibel(mean_squared_error: float) -> float:
-    """PSNR of data range 1."""
-    return -10.0 * math.log10(max(mean_squared_error, MEAN_SQUARED_ERROR_FLOOR))

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 
 from moegs_ns.reporting.evaluation_files import RunResult
+from moegs_ns.reporting.numbers import mean_and_deviation
 from moegs_ns.reporting.routers import router_label
 from moegs_ns.reporting.rows import QUALITY, mixture_facts
-from moegs_ns.reporting.tables import Table, comparable, mean_and_deviation, protocol_notes, seeds_of
+from moegs_ns.reporting.table_notes import HEADERS, protocol_notes, seeds_of
+from moegs_ns.reporting.tables import Table, comparable
 
-_HEADERS = {"psnr": "PSNR", "ssim": "SSIM", "lpips_alex": "LPIPS (Alex)", "lpips_vgg": "LPIPS (VGG)"}
-_DIGITS = {"psnr": ".2f"}
+_DIGITS = {"psnr": ".2f", "psnr_dynamic": ".2f", "flicker": ".2f"}
 
 
 def router_tables(results: Sequence[RunResult]) -> list[Table]:
@@ -31,7 +32,7 @@ def router_tables(results: Sequence[RunResult]) -> list[Table]:
 def _table(routers: dict[str, list[RunResult]]) -> Table:
     runs = [result for group in routers.values() for result in group]
     columns = [name for name in QUALITY if all(name in result.scores for result in runs)]
-    header = ["router", *(_HEADERS[name] for name in columns), "over best expert, dB", "FPS", "train s"]
+    header = ["router", *(HEADERS[name] for name in columns), "over best expert, dB", "FPS", "train s"]
     rows = []
     for label, group in routers.items():
         cells = [_mean([result.scores[name] for result in group], _DIGITS.get(name, ".4f")) for name in columns]

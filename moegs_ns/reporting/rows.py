@@ -1,16 +1,20 @@
 """The rows of a report, as numbers: what each run, and each reference picture of a mixture, scored and cost."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, Literal
 
 from moegs_ns.reporting.evaluation_files import RunResult
+from moegs_ns.reporting.routers import USUAL_ROUTER, router_label
+
+_NUMBER = re.compile(r"_\d+$")
 
 Clock = Literal["processor", "wall"]
 
-QUALITY = ("psnr", "ssim", "lpips_alex", "lpips_vgg")
-COSTS = ("fps", "gaussians", "megabytes", "seconds", "total_seconds")
+QUALITY = ("psnr", "psnr_dynamic", "ssim", "lpips_alex", "lpips_vgg", "flicker")
+COSTS = ("fps", "gaussians", "megabytes", "stored_megabytes", "seconds", "total_seconds")
 
 MIXTURE = "mixture"
 BEST_EXPERT = "best expert"
@@ -30,32 +34,44 @@ class Row:
         values: numbers by column; a column that is missing could not be had.
         detail: put in brackets behind the label.
         has_costs: whether speed, size and training time mean anything for it (not for reference pictures).
+        families: of what it shows, for the paper's figures of the same: an expert's family, or those of all a mixture
+            has; empty for what the paper does not have.
+        variant: ``distilled`` for a student.
     """
 
     label: str
     values: dict[str, float]
     detail: str = ""
     has_costs: bool = True
+    families: tuple[str, ...] = ()
+    variant: str = ""
 
 
 def single_row(result: RunResult) -> Row:
     """The row of one expert's run; the run's name tells it from another one of that family."""
-    label = f"{result.expert}, distilled" if result.record.get("distilled") else result.expert
-    return Row(label, {**_quality(result.scores), **_costs(result)}, detail=_name_without_seed(result))
+    variant = "distilled" if result.record.get("distilled") else ""
+    return Row(
+        f"{result.expert}, {variant}" if variant else result.expert,
+        {**_quality(result.scores), **_costs(result)},
+        detail=_name_without_seed(result),
+        families=(result.expert,),
+        variant=variant,
+    )
 
 
 def expert_rows(result: RunResult) -> list[Row]:
     """A mixture's experts as they were trained, in its order. Where it changes them and a run is not known, as they are
     inside it, which the row says."""
     rows = []
-    for name, run in zip(result.expert_names, result.experts(), strict=True):
+    for name, family, run in zip(result.expert_names, _families(result), result.experts(), strict=True):
         count = result.record.get("model", {}).get("num_gaussians_per_expert", {}).get(name)
         costs = _known(gaussians=count) if isinstance(run, str) else _costs(run)
         if result.experts_changed and not isinstance(run, str):
-            rows.append(Row(name, {**_quality(run.scores), **costs}))
+            rows.append(Row(name, {**_quality(run.scores), **costs}, families=(family,)))
         else:
             detail = "inside the mixture" if result.experts_changed else ""
-            rows.append(Row(name, {**_quality(result.scores, f"expert_{name}/"), **costs}, detail))
+            quality = _quality(result.scores, f"expert_{name}/")
+            rows.append(Row(name, {**quality, **costs}, detail, families=() if detail else (family,)))
     return rows
 
 
@@ -82,7 +98,11 @@ def mixture_rows(result: RunResult) -> list[Row]:
         *experts,
         Row(BEST_EXPERT, best.values, detail=best.label),
         *references,
-        Row(MIXTURE, {**_quality(result.scores), **costs}),
+        Row(
+            MIXTURE,
+            {**_quality(result.scores), **costs},
+            families=_families(result) if router_label(result) == USUAL_ROUTER else (),
+        ),
     ]
 
 
@@ -144,6 +164,12 @@ def total_seconds(result: RunResult, clock: Clock = "wall") -> float | None:
     return total
 
 
+def _families(result: RunResult) -> tuple[str, ...]:
+    """Families of a mixture's experts, in gate order: two of one family are called ``stg`` and ``stg_2``."""
+    origins = result.record.get("model", {}).get("expert_origins", {})
+    return tuple(origins.get(name, {}).get("family", _NUMBER.sub("", name)) for name in result.expert_names)
+
+
 def _quality(scores: dict[str, Any], prefix: str = "") -> dict[str, float]:
     return {name: float(scores[prefix + name]) for name in QUALITY if prefix + name in scores}
 
@@ -153,6 +179,7 @@ def _costs(result: RunResult) -> dict[str, float]:
         fps=result.scores.get("fps"),
         gaussians=result.num_gaussians,
         megabytes=result.megabytes,
+        stored_megabytes=result.scores.get("model_mb"),
         seconds=result.training_seconds,
     )
 

@@ -2,12 +2,14 @@
 protocol its numbers came about."""
 
 import json
-import statistics
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from moegs_ns.reporting.evaluation_files import RunResult
+from moegs_ns.reporting.numbers import mean_and_deviation
+from moegs_ns.reporting.published import PublishedScore
+from moegs_ns.reporting.published_rows import PUBLISHED, published_cell, published_matches, published_notes
 from moegs_ns.reporting.routers import USUAL_ROUTER, router_label
 from moegs_ns.reporting.rows import (
     BEST_EXPERT,
@@ -18,24 +20,45 @@ from moegs_ns.reporting.rows import (
     mixture_rows,
     single_row,
 )
+from moegs_ns.reporting.table_notes import (
+    HEADERS,
+    UNKNOWN,
+    VIDEO_METRICS,
+    cost_notes,
+    gap_notes,
+    lead_notes,
+    missing_notes,
+    protocol_notes,
+    seeds_of,
+)
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-_HEADERS = {
-    "psnr": "PSNR",
-    "ssim": "SSIM",
-    "lpips_alex": "LPIPS (Alex)",
-    "lpips_vgg": "LPIPS (VGG)",
-    "fps": "FPS",
-    "gaussians": "N",
-    "megabytes": "MB",
-    "seconds": "train s",
-}
-_FORMATS = {"psnr": ".2f", "ssim": ".4f", "lpips_alex": ".4f", "lpips_vgg": ".4f", "fps": ".1f", "gaussians": ",.0f"}
-_FORMATS |= {"megabytes": ".1f", "seconds": ",.0f", "total_seconds": ",.0f"}
-_UNKNOWN = "n/a"
+_FORMATS = {"psnr": ".2f", "psnr_dynamic": ".2f", "ssim": ".4f", "lpips_alex": ".4f", "lpips_vgg": ".4f"}
+_FORMATS |= {"flicker": ".2f", "fps": ".1f", "gaussians": ",.0f", "megabytes": ".1f", "stored_megabytes": ".1f"}
+_FORMATS |= {"seconds": ",.0f", "total_seconds": ",.0f"}
+_LPIPS = ("lpips_alex", "lpips_vgg")
+_COSTS = ("fps", "gaussians", "megabytes", "stored_megabytes", "seconds")
 _MEANINGLESS = "-"
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of a table as numbers.
+
+    Attributes:
+        label: its first cell.
+        values: by column, one value per seed. Nothing for what is unknown or means nothing for it; fewer than there are
+            seeds where some lack it.
+        seeds: how many there are.
+        published: what the MoE-GS paper prints of the same method on the same scene.
+    """
+
+    label: str
+    values: dict[str, tuple[float, ...]]
+    seeds: int
+    published: PublishedScore | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +71,8 @@ class Table:
         rows: cells, as many as the header has.
         notes: lines below it.
         emphasised: numbers of rows to print bold.
+        lines: the rows as numbers, where the table is of runs.
+        runs: whose rows they are.
     """
 
     title: str
@@ -55,6 +80,8 @@ class Table:
     rows: list[list[str]]
     notes: list[str] = field(default_factory=list)
     emphasised: tuple[int, ...] = ()
+    lines: tuple[Line, ...] = ()
+    runs: tuple[RunResult, ...] = field(default=(), repr=False, compare=False)
 
     def markdown(self) -> str:
         """The table as Markdown, its notes as a list."""
@@ -89,11 +116,16 @@ class Table:
         return Group(drawn, *notes)
 
 
-def build_tables(results: Sequence[RunResult]) -> list[Table]:
+def build_tables(results: Sequence[RunResult], only_where_known: Collection[str] = ()) -> list[Table]:
     """One table per scene, protocol, router and set of experts.
 
     Mixtures of the same experts by the same router are taken as seeds of one experiment. Single experts stand below
     the mixtures of their scene (an equal-budget expert, for one), or in a table of their own where there is none.
+
+    Args:
+        results: the runs.
+        only_where_known: metrics whose column is left out, without a word, where no run of the table has them; of
+            others the column stays and a note gives the reason.
     """
     mixtures: dict[tuple[str, ...], list[RunResult]] = {}
     singles: dict[str, list[RunResult]] = {}
@@ -103,42 +135,41 @@ def build_tables(results: Sequence[RunResult]) -> list[Table]:
             mixtures.setdefault((key, router_label(result), *result.expert_names), []).append(result)
         else:
             singles.setdefault(key, []).append(result)
-    tables = [_mixture_table(group, singles.get(key, [])) for (key, *_), group in mixtures.items()]
+    tables = [_mixture_table(group, singles.get(key, []), only_where_known) for (key, *_), group in mixtures.items()]
     alone = [group for key, group in singles.items() if key not in {key for key, *_ in mixtures}]
-    return tables + [_single_table(group) for group in alone]
+    return tables + [_single_table(group, only_where_known) for group in alone]
 
 
-def mean_and_deviation(values: Sequence[float], form: str) -> str:
-    """``27.31`` for one value, ``27.31 ± 0.05`` (sample standard deviation) for several."""
-    mean = format(statistics.fmean(values), form)
-    return mean if len(values) == 1 else f"{mean} ± {format(statistics.stdev(values), form.removeprefix('+'))}"
+def comparable(result: RunResult) -> str:
+    """Equal for runs whose numbers may stand in one table."""
+    protocol = result.protocol
+    return json.dumps(
+        [result.scene, *(protocol.get(key) for key in ("split", "cameras", "frames", "images", "resolution"))]
+    )
 
 
-def _mixture_table(mixtures: list[RunResult], singles: list[RunResult]) -> Table:
+def _mixture_table(mixtures: list[RunResult], singles: list[RunResult], only_where_known: Collection[str]) -> Table:
     groups = _by_label([mixture_rows(result) for result in mixtures])
     if (retrained := best_of_retrainings(mixtures)) is not None:
         groups = _behind(groups, BEST_EXPERT, retrained)
     rivals = _by_label([[single_row(result)] for result in singles], with_detail=True)
-    labels = list(groups) + list(rivals)
-    facts = [mixture_facts(result) for result in mixtures]
-    notes = [*_lead(facts), *protocol_notes(mixtures + singles), *_cost_notes(mixtures + singles, True)]
     reasons = [run for result in mixtures for run in result.experts() if isinstance(run, str)]
-    notes += [f"{_UNKNOWN} where {reason}." for reason in dict.fromkeys(reasons)]
     router = router_label(mixtures[0])
     other = "" if router == USUAL_ROUTER else f", {router}"
     return _table(
         f"{mixtures[0].scene}: {' + '.join(mixtures[0].expert_names)}{other}{seeds_of(mixtures)}",
-        [(*groups.values(), *rivals.values())[number] for number in range(len(labels))],
+        [*groups.values(), *rivals.values()],
         mixtures + singles,
-        notes,
-        emphasised=(labels.index(MIXTURE),),
+        lead_notes([mixture_facts(result) for result in mixtures]),
+        [f"{UNKNOWN} where {reason}." for reason in dict.fromkeys(reasons)],
+        only_where_known,
     )
 
 
-def _single_table(results: list[RunResult]) -> Table:
+def _single_table(results: list[RunResult], only_where_known: Collection[str]) -> Table:
     groups = _by_label([[single_row(result)] for result in results], with_detail=True)
-    notes = [*protocol_notes(results), *_cost_notes(results, False)]
-    return _table(f"{results[0].scene}: single experts{seeds_of(results)}", list(groups.values()), results, notes)
+    title = f"{results[0].scene}: single experts{seeds_of(results)}"
+    return _table(title, list(groups.values()), results, [], [], only_where_known)
 
 
 def _by_label(runs: list[list[Row]], with_detail: bool = False) -> dict[str, list[Row]]:
@@ -163,19 +194,51 @@ def _table(
     title: str,
     groups: Sequence[list[Row]],
     results: list[RunResult],
-    notes: list[str],
-    emphasised: tuple[int, ...] = (),
+    leading_notes: list[str],
+    closing_notes: list[str],
+    only_where_known: Collection[str],
 ) -> Table:
-    missing = {name for name in ("lpips_alex", "lpips_vgg") if not any(name in r.values for g in groups for r in g)}
-    columns = [name for name in _HEADERS if name not in missing]
-    headers = [_HEADERS[name] for name in columns]
-    if len(missing) == 2:  # neither network: one empty column says it
-        columns.insert(2, "lpips")
-        headers.insert(2, "LPIPS")
-    if missing:
-        notes = [*notes, *_lpips_notes(results, sorted(missing))]
-    cells = [[_label(rows), *(_cell(rows, name) for name in columns)] for rows in groups]
-    return Table(title, ["", *headers], cells, notes, emphasised)
+    stored = _sizes_are_stored(groups)
+    quality = [name for name in HEADERS if name not in _COSTS]
+    missing = [name for name in quality if not any(name in row.values for rows in groups for row in rows)]
+    left_out = {*(name for name in missing if name in only_where_known or name in _LPIPS)}
+    left_out.add("megabytes" if stored else "stored_megabytes")
+    columns = [name for name in HEADERS if name not in left_out]
+    headers = {name: HEADERS[name] for name in columns}
+    if set(_LPIPS) <= set(missing):  # neither network: one empty column says it
+        columns.insert(columns.index("ssim") + 1, "lpips")
+        headers["lpips"] = "LPIPS"
+    cells = {name: [_cell(rows, name) for rows in groups] for name in columns}
+    printed = published_matches(results[0], [rows[0] for rows in groups])
+    if any(printed):
+        columns.insert(1, PUBLISHED)
+        headers[PUBLISHED] = PUBLISHED
+        cells[PUBLISHED] = [_MEANINGLESS if score is None else published_cell(score) for score in printed]
+    labels = [_label(rows) for rows in groups]
+    lines = tuple(
+        Line(label, {name: _values(rows, name) for name in columns if _values(rows, name)}, len(rows), score)
+        for label, rows, score in zip(labels, groups, printed, strict=True)
+    )
+    has_oracles = any(rows[0].label == MIXTURE for rows in groups)
+    notes = [*leading_notes, *protocol_notes(results), *cost_notes(results, has_oracles, stored), *closing_notes]
+    notes += missing_notes(results, [name for name in missing if name not in only_where_known])
+    notes += gap_notes(results, [name for name in VIDEO_METRICS if name not in missing])
+    notes += published_notes(results[0]) if any(printed) else []
+    return Table(
+        title,
+        ["", *(headers[name] for name in columns)],
+        [[label, *(cells[name][number] for name in columns)] for number, label in enumerate(labels)],
+        notes,
+        tuple(number for number, rows in enumerate(groups) if rows[0].label == MIXTURE),
+        lines,
+        tuple(results),
+    )
+
+
+def _sizes_are_stored(groups: Sequence[list[Row]]) -> bool:
+    """Whether every row with a size knows that of its checkpoint: a column holds one kind of number."""
+    sized = [row for rows in groups for row in rows if "megabytes" in row.values or "stored_megabytes" in row.values]
+    return bool(sized) and all("stored_megabytes" in row.values for row in sized)
 
 
 def _label(rows: list[Row]) -> str:
@@ -183,93 +246,21 @@ def _label(rows: list[Row]) -> str:
     return f"{rows[0].label} ({details.pop()})" if len(details) == 1 and rows[0].detail else rows[0].label
 
 
+def _values(rows: list[Row], name: str) -> tuple[float, ...]:
+    if name in _COSTS and not rows[0].has_costs:
+        return ()
+    return tuple(row.values[name] for row in rows if name in row.values)
+
+
 def _cell(rows: list[Row], name: str) -> str:
-    if not rows[0].has_costs and name in ("fps", "gaussians", "megabytes", "seconds"):
+    if not rows[0].has_costs and name in _COSTS:
         return _MEANINGLESS
-    values = [row.values[name] for row in rows if name in row.values]
+    values = _values(rows, name)
     if len(values) < len(rows):
-        return _UNKNOWN  # a mean over some of the seeds would pass for one over all
+        return UNKNOWN  # a mean over some of the seeds would pass for one over all
     text = mean_and_deviation(values, _FORMATS[name])
     if name == "seconds" and rows[0].label == MIXTURE:
         totals = [row.values["total_seconds"] for row in rows if "total_seconds" in row.values]
-        whole = mean_and_deviation(totals, _FORMATS["total_seconds"]) if len(totals) == len(rows) else _UNKNOWN
+        whole = mean_and_deviation(totals, _FORMATS["total_seconds"]) if len(totals) == len(rows) else UNKNOWN
         text = f"{text} ({whole})"
     return text
-
-
-# -- notes -----------------------------------------------------------------------------------------------------------
-
-
-def _lead(facts: list[dict[str, float]]) -> list[str]:
-    def said(name: str, factor: float, form: str) -> str | None:
-        values = [factor * one[name] for one in facts if name in one]
-        return mean_and_deviation(values, form) if len(values) == len(facts) else None
-
-    shares = [
-        f"{said(name, 100, '.0f')} % of the gap to the {oracle}"
-        for name, oracle in (("smoothed_share", "smoothed oracle"), ("pixel_share", "pixel oracle"))
-        if said(name, 100, ".0f") is not None
-    ]
-    closed = f": {' and '.join(shares)}" if shares else ""
-    lines = [f"The mixture is {said('over_best', 1, '+.2f')} dB from the best expert{closed}."]
-    cost = said("router_cost", 100, ".1f")
-    return [*lines, f"Router training time: {cost} % of the experts' together."] if cost else lines
-
-
-def protocol_notes(results: list[RunResult]) -> list[str]:
-    protocol = results[0].protocol
-    frames, metrics = protocol.get("frames"), protocol.get("metrics", {})
-    span = f" (frames {frames['first']} to {frames['last']})" if frames else ""
-    stamp = (
-        f"Protocol: {protocol.get('split')} split, camera {', '.join(map(str, protocol.get('cameras', [])))}, "
-        f"{protocol.get('images')} images{span}, {_size(protocol.get('resolution'))}; mean over images."
-    )
-    described = [f"{key.upper()}: {metrics[key]}." for key in ("psnr", "ssim") if key in metrics]
-    return [stamp, *described]
-
-
-def _cost_notes(results: list[RunResult], has_oracles: bool) -> list[str]:
-    devices = sorted({str(result.protocol.get("device", "unknown device")) for result in results})
-    trained = sorted({str(result.record.get("device", {}).get("name", "unknown device")) for result in results})
-    notes = [
-        f"FPS: one over the median time of a render, on {' / '.join(devices)}. N: Gaussians. MB: parameters as 32-bit "
-        f"floats, 10^6 bytes. Train s: seconds of training steps, on {' / '.join(trained)}."
-    ]
-    if has_oracles:
-        notes[0] += " The mixture's are the router's alone, with its experts' in brackets."
-        notes.append(
-            "The best expert has the highest mean PSNR over the test frames. Oracles choose the expert with the "
-            "smallest error per pixel (smoothed: averaged over 9x9 pixels), for which they need the truth. Best of N "
-            "retrainings: the strongest run of any expert over all seeds."
-        )
-    return notes
-
-
-def _lpips_notes(results: list[RunResult], missing: list[str]) -> list[str]:
-    notes = []
-    for name in missing:
-        said = {str(result.protocol.get("metrics", {}).get(name, "not evaluated")) for result in results}
-        reasons = {reason.removeprefix("unavailable: ") for reason in said}
-        notes.append(f"{_HEADERS[name]} is {_UNKNOWN}: {'; '.join(sorted(reasons))}.")
-    return notes
-
-
-def seeds_of(results: Sequence[RunResult]) -> str:
-    """How a title names the seeds of its runs."""
-    seeds = list(dict.fromkeys(str(result.seed) for result in results))
-    return f", seed {seeds[0]}" if len(seeds) == 1 else f", mean ± sd of seeds {', '.join(seeds)}"
-
-
-def _size(resolution: Any) -> str:
-    if not resolution:
-        return "unknown resolution"
-    sizes = [resolution] if isinstance(resolution[0], int) else resolution
-    return ", ".join("x".join(map(str, size)) for size in sizes)
-
-
-def comparable(result: RunResult) -> str:
-    """Equal for runs whose numbers may stand in one table."""
-    protocol = result.protocol
-    return json.dumps(
-        [result.scene, *(protocol.get(key) for key in ("split", "cameras", "frames", "images", "resolution"))]
-    )

@@ -1,6 +1,8 @@
 """Checkpoint files written so that a killed process never leaves a broken one, and read without running their code."""
 
+import io
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,3 +80,21 @@ def _flush_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def stored_megabytes(state: Mapping[str, Any]) -> float:
+    """Size of a file that holds ``state`` (tensors and plain data) and nothing else, in MB (10^6 bytes)."""
+    sink = _ByteCounter()
+    torch.save(dict(state), sink)
+    return sink.count / 1e6
+
+
+class _ByteCounter(io.BytesIO):
+    """A file that forgets what is written into it."""
+
+    count = 0
+
+    def write(self, data: Any) -> int:
+        size = memoryview(data).nbytes
+        self.count += size
+        return size

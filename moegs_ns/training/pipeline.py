@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +19,9 @@ from torch import Tensor
 
 from moegs_ns.reporting.ensembles import reference_pictures
 from moegs_ns.reporting.metrics import MetricsProtocol, as_float_image
+from moegs_ns.reporting.video_metrics import TruthImage, VideoMetrics
+from moegs_ns.runs.checkpoints import stored_megabytes
+from moegs_ns.runs.record import describe_source, describe_versions
 from moegs_ns.training.allocator import keep_freed_memory
 from moegs_ns.training.random_state import preserved_random_state
 from moegs_ns.training.render_meter import RenderMeter
@@ -151,7 +155,7 @@ class MoegsPipeline(VanillaPipeline):
         with self._evaluating():
             camera, batch = self.datamanager.next_eval_image(step)
             outputs = self.model.get_outputs_for_camera(camera)
-            metrics, images = self._measure(outputs, batch, lpips=False)
+            metrics, images = self._measure(camera, outputs, batch, video=None)
         metrics["num_rays"] = int((camera.height * camera.width * camera.size).item())
         return metrics, images
 
@@ -170,13 +174,17 @@ class MoegsPipeline(VanillaPipeline):
         Only rendering is timed: after warm-up renders, with the device synchronised, without metrics and image
         writing. ``render_ms`` is the median over the images and ``fps`` its reciprocal.
 
+        For ns-eval every image of the loader is read twice: what changes in a camera's own images must be known before
+        its first rendering can be scored there.
+
         Args:
             data_loader: sized iterable of ``(Cameras of size 1, batch)``.
             image_prefix: first part of the names of written pictures.
             step: training step, for the protocol stamp; None takes that of the loaded checkpoint.
             output_path: folder for pictures, or None to write none.
             get_std: ns-eval sets this; it adds ``<metric>_std`` (population standard deviation over the images),
-                LPIPS, ``per_image`` rows and the ``protocol`` stamp. Without it the result holds scalars only.
+                LPIPS, ``psnr_dynamic``, ``flicker``, ``model_mb``, ``per_image`` rows and the ``protocol`` stamp.
+                Without it the result holds scalars only.
 
         Raises:
             ValueError: there is no image.
@@ -190,11 +198,12 @@ class MoegsPipeline(VanillaPipeline):
         sizes: list[tuple[int, int]] = []
         with self._evaluating(), progress_bar("Evaluating", len(data_loader)) as advance:
             meter = RenderMeter(self.model, torch.device(self.model.device))
+            meter.warm_up(next(iter(data_loader))[0], self.config.eval_warmup_renders)
+            # Behind the first renders: on a CPU the images looked at would count as memory of rendering.
+            video = VideoMetrics(self._truths(data_loader)) if get_std else None
             for index, (camera, batch) in enumerate(data_loader):
-                if index == 0:
-                    meter.warm_up(camera, self.config.eval_warmup_renders)
                 outputs, milliseconds = meter.render(camera)
-                metrics, images = self._measure(outputs, batch, lpips=get_std)
+                metrics, images = self._measure(camera, outputs, batch, video)
                 rows.append({**self._label(camera), **metrics, "render_ms": milliseconds})
                 sizes.append((int(camera.width.item()), int(camera.height.item())))
                 if output_path is not None:
@@ -202,21 +211,31 @@ class MoegsPipeline(VanillaPipeline):
                 advance()
         results = _summarise(rows, sizes, with_std=get_std)
         results["peak_memory_mb"] = meter.peak_memory_mb
-        if get_std:
-            results["protocol"] = {**self._protocol(rows, sizes, step), **meter.describe()}
+        if video is not None:
+            results["model_mb"] = stored_megabytes(self.model.state_dict())
+            results["protocol"] = {**self._protocol(rows, sizes, step, video), **meter.describe()}
             results["per_image"] = rows
         return results
 
     def _measure(
-        self, outputs: dict[str, Tensor], batch: dict[str, Any], lpips: bool
+        self, camera: Cameras, outputs: dict[str, Tensor], batch: dict[str, Any], video: VideoMetrics | None
     ) -> tuple[dict[str, float], dict[str, Tensor]]:
-        """The model's own extra metrics and pictures, and the protocol's metrics (which win over equal names)."""
+        """The model's own extra metrics and pictures, and the protocol's metrics (which win over equal names); LPIPS
+        and those of videos for ns-eval only, which gives ``video``."""
         extra, images = self.model.get_image_metrics_and_images(outputs, batch)
-        measured = {**extra, **self._metrics.measure(outputs["rgb"], batch["image"], lpips=lpips)}
-        for row, picture in _rival_pictures(outputs, batch).items():
-            scores = self._metrics.measure(picture, batch["image"], lpips=lpips)
-            measured |= {f"{row}/{name}": value for name, value in scores.items()}
+        label, measured = self._label(camera), dict(extra)
+        for row, picture in {"": outputs["rgb"], **_rival_pictures(outputs, batch)}.items():
+            scores = self._metrics.measure(picture, batch["image"], lpips=video is not None)
+            if video is not None:
+                scores |= video.measure(row, picture, batch["image"], label["camera"], label["frame"])
+            measured |= {f"{row}/{name}" if row else name: value for name, value in scores.items()}
         return measured, images
+
+    def _truths(self, data_loader: Any) -> Iterator[TruthImage]:
+        """The evaluation images, for what they alone tell."""
+        for camera, batch in data_loader:
+            label = self._label(camera)
+            yield TruthImage(label["camera"], label["frame"], _pose(camera), batch["image"])
 
     def _label(self, camera: Cameras) -> dict[str, Any]:
         """Which image a row is about; None where unknown.
@@ -233,7 +252,9 @@ class MoegsPipeline(VanillaPipeline):
         moment = None if camera.times is None else float(camera.times.flatten()[0])
         return {"camera": name, "frame": frame, "time": moment}
 
-    def _protocol(self, rows: list[dict[str, Any]], sizes: list[tuple[int, int]], step: int | None) -> dict[str, Any]:
+    def _protocol(
+        self, rows: list[dict[str, Any]], sizes: list[tuple[int, int]], step: int | None, video: VideoMetrics
+    ) -> dict[str, Any]:
         """Everything one needs to know to compare these numbers with others."""
         frames = sorted({row["frame"] for row in rows if row["frame"] is not None})
         resolutions = [list(size) for size in sorted(set(sizes))]
@@ -244,10 +265,14 @@ class MoegsPipeline(VanillaPipeline):
             "frames": {"first": frames[0], "last": frames[-1], "distinct": len(frames)} if frames else None,
             "resolution": resolutions[0] if len(resolutions) == 1 else resolutions,
             "step": self._loaded_step if step is None else step,
-            "metrics": self._metrics.describe(),
+            "checkpoint_rule": "the step that was loaded, by default the run's newest; no step is chosen by its scores",
+            "metrics": {**self._metrics.describe(), **video.describe()},
+            "dynamic_regions": video.regions(),
             "averaging": "mean and population standard deviation over images",
             "warmup_renders": self.config.eval_warmup_renders,
             "model": describe_model(self.model),
+            "source": describe_source(),
+            "versions": describe_versions(),
         }
 
     @contextmanager
@@ -271,6 +296,12 @@ def describe_model(model: Any) -> dict[str, Any]:
     """The model's plain facts (its optional ``describe`` hook): number of Gaussians, raster backend and the like."""
     describe = getattr(model, "describe", None)
     return {} if describe is None else dict(describe())
+
+
+def _pose(camera: Cameras) -> Tensor:
+    """Everything that stays the same while a camera stands still, flat: pose and pinhole."""
+    pinhole = [getattr(camera, name).flatten() for name in ("fx", "fy", "cx", "cy")]
+    return torch.cat([camera.camera_to_worlds.flatten(), *pinhole]).cpu()
 
 
 def _rival_pictures(outputs: dict[str, Tensor], batch: dict[str, Any]) -> dict[str, Tensor]:
@@ -300,7 +331,8 @@ def _mean_metrics(metrics: list[dict[str, Any]]) -> dict[str, Any]:
 def _summarise(rows: list[dict[str, Any]], sizes: list[tuple[int, int]], with_std: bool) -> dict[str, Any]:
     """Averages over the rows; only ``render_ms`` is a median, because single renders are disturbed by other work."""
     labels = {"camera", "frame", "time", "render_ms"}
-    names = [name for name in rows[0] if name not in labels]
+    # The first image of a camera lacks what compares it with the one before.
+    names = [name for name in dict.fromkeys(chain.from_iterable(rows)) if name not in labels]
     results: dict[str, Any] = {}
     for name in names:
         values = np.array([row[name] for row in rows if name in row], dtype=np.float64)

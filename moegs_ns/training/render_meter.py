@@ -15,7 +15,7 @@ class RenderMeter:
     On CUDA the device is synchronised before and after each render, and the peak is that of rendering alone: what was
     allocated before the first render plus the largest amount any render allocated on top of what it found (metrics
     networks loaded in between do not count). On CPU it is the largest resident set of the process up to the end of
-    the first timed render, before metrics are computed.
+    the warm-up (without one, of the first timed render), before metrics are computed.
     """
 
     def __init__(self, model: Any, device: torch.device) -> None:
@@ -30,6 +30,8 @@ class RenderMeter:
         """Render without measuring: kernels are compiled and memory is claimed at the first renders."""
         for _ in range(renders):
             self._model.get_outputs_for_camera(camera)
+        if renders and not self._cuda:
+            self._process_peak_mb = peak_process_memory_mb()
 
     def render(self, camera: Cameras) -> tuple[dict[str, Tensor], float]:
         """The model's outputs for ``camera`` and the milliseconds they took."""

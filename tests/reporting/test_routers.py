@@ -33,7 +33,7 @@ def test_a_row_per_router_with_its_seeds(tmp_path: Path) -> None:
     ]
     (table,) = router_tables([read_result(run) for run in runs])
     assert table.title == "mixed: routers over stg + 4dgaussians, mean ± sd of seeds 1, 2"
-    assert table.header[:4] == ["router", "PSNR", "SSIM", "LPIPS (Alex)"]
+    assert table.header[:6] == ["router", "PSNR", "dyn. PSNR", "SSIM", "LPIPS (Alex)", "flicker"]
     labels = [row[0] for row in table.rows]
     assert labels == [
         "pixel router",
@@ -42,7 +42,7 @@ def test_a_row_per_router_with_its_seeds(tmp_path: Path) -> None:
         "volume-aware pixel router, 3x3 kernels, hidden 16, compares alpha-color",
     ]
     assert [row[1] for row in table.rows] == ["30.00", "29.50", "31.50 ± 0.71", "33.00"]
-    assert [row[4] for row in table.rows] == ["+1.00", "+0.50", "+2.50 ± 0.71", "+4.00"]
+    assert [row[6] for row in table.rows] == ["+1.00", "+0.50", "+2.50 ± 0.71", "+4.00"]
     assert any(note.startswith("Seeds: pixel router 1; ") for note in table.notes)
 
 

@@ -11,8 +11,9 @@ import pytest
 
 from moegs_ns.reporting.evaluation_files import read_result
 from moegs_ns.reporting.rows import mixture_facts, seconds_by, total_seconds, training_clock
+from moegs_ns.reporting.table_notes import VIDEO_METRICS
 from moegs_ns.reporting.tables import Table, build_tables, mean_and_deviation
-from tests.reporting.runs import NO_LPIPS, leave_expert, leave_mixture, protocol
+from tests.reporting.runs import NO_LPIPS, forget_video_metrics, leave_expert, leave_mixture, protocol
 
 EXPERTS = {"stg": 30.0, "4dgaussians": 29.0}
 
@@ -30,15 +31,18 @@ def cells(table: Table) -> dict[str, dict[str, str]]:
 def test_rows_and_numbers_of_a_mixture(tmp_path: Path) -> None:
     table = table_of(leave_mixture(tmp_path, EXPERTS, 30.5))
     assert table.title == "mixed: stg + 4dgaussians, seed 1"
-    assert table.header == ["", "PSNR", "SSIM", "LPIPS (Alex)", "FPS", "N", "MB", "train s"]
+    assert table.header == [
+        *("", "PSNR", "dyn. PSNR", "SSIM", "LPIPS (Alex)", "flicker"),
+        *("FPS", "N", "MB", "train s"),
+    ]
     assert table.rows == [
-        ["stg", "30.00", "0.8500", "0.1500", "50.0", "1,000", "0.2", "100"],
-        ["4dgaussians", "29.00", "0.8500", "0.1500", "50.0", "1,000", "0.2", "100"],
-        ["best expert (stg)", "30.00", "0.8500", "0.1500", "50.0", "1,000", "0.2", "100"],
-        ["mean of experts", "29.50", "0.8500", "0.1500", "-", "-", "-", "-"],
-        ["9x9-smoothed oracle", "31.00", "0.8500", "0.1500", "-", "-", "-", "-"],
-        ["pixel oracle", "32.00", "0.8500", "0.1500", "-", "-", "-", "-"],
-        ["mixture", "30.50", "0.9000", "0.1000", "20.0", "2,000", "0.5", "8 (208)"],
+        ["stg", "30.00", "27.00", "0.8500", "0.1500", "0.50", "50.0", "1,000", "0.3", "100"],
+        ["4dgaussians", "29.00", "26.00", "0.8500", "0.1500", "0.50", "50.0", "1,000", "0.3", "100"],
+        ["best expert (stg)", "30.00", "27.00", "0.8500", "0.1500", "0.50", "50.0", "1,000", "0.3", "100"],
+        ["mean of experts", "29.50", "26.50", "0.8500", "0.1500", "0.50", "-", "-", "-", "-"],
+        ["9x9-smoothed oracle", "31.00", "28.00", "0.8500", "0.1500", "0.50", "-", "-", "-", "-"],
+        ["pixel oracle", "32.00", "29.00", "0.8500", "0.1500", "0.50", "-", "-", "-", "-"],
+        ["mixture", "30.50", "27.50", "0.9000", "0.1000", "0.50", "20.0", "2,000", "0.7", "8 (208)"],
     ]
     assert table.emphasised == (6,)
 
@@ -51,7 +55,10 @@ def test_notes_of_a_mixture(tmp_path: Path) -> None:
     )
     assert notes[1] == "Router training time: 4.0 % of the experts' together."
     assert notes[2] == ("Protocol: test split, camera cam00, 24 images (frames 0 to 23), 320x240; mean over images.")
-    assert {"PSNR: data range 1.", "SSIM: Gaussian window."} <= set(notes)
+    assert {"PSNR: data range 1.", "SSIM: Gaussian window.", "LPIPS (Alex): alex here."} <= set(notes)
+    assert {"Dyn. PSNR: as PSNR, where it changes.", "Flicker: mean change."} <= set(notes)
+    assert "Dynamic region: 25 % of cam00's image, whose own flicker is 0.50." in notes
+    assert "Newest checkpoint of each run. Evaluated by commit 0123456789." in notes
     assert any("10^6 bytes" in note and "on cpu, 2 threads" in note and "on a processor" in note for note in notes)
 
 
@@ -103,9 +110,34 @@ def test_missing_lpips_is_said_with_its_reason(tmp_path: Path) -> None:
     scores["protocol"]["metrics"] = {"psnr": "as always", "lpips_alex": "unavailable: no weights"}
     (run / "eval_test.json").write_text(json.dumps({"results": scores}))
     table = table_of(run)
-    assert table.header[1:4] == ["PSNR", "SSIM", "LPIPS"]
+    assert table.header[1:5] == ["PSNR", "dyn. PSNR", "SSIM", "LPIPS"]
     assert {row["LPIPS"] for row in cells(table).values()} == {"n/a"}
     assert table.notes[-2:] == ["LPIPS (Alex) is n/a: no weights.", "LPIPS (VGG) is n/a: not evaluated."]
+
+
+def test_scores_of_earlier_versions_are_read_and_what_they_lack_is_said(tmp_path: Path) -> None:
+    run = leave_mixture(tmp_path, EXPERTS, 30.5)
+    for one in (run, tmp_path / "moegs-stg" / "quick-seed1", tmp_path / "moegs-4dgaussians" / "quick-seed1"):
+        forget_video_metrics(one)
+    table = table_of(run)
+    found = cells(table)
+    assert {(row["dyn. PSNR"], row["flicker"]) for row in found.values()} == {("n/a", "n/a")}
+    assert found["mixture"]["MB"] == "0.5" and any("MB: parameters as 32-bit floats" in note for note in table.notes)
+    assert (
+        "dyn. PSNR and flicker are n/a: evaluated before this was measured; evaluate again with ns-eval." in table.notes
+    )
+    (short,) = build_tables([read_result(run)], only_where_known=VIDEO_METRICS)
+    assert "flicker" not in short.header and not any("flicker" in note for note in short.notes)
+
+
+def test_one_run_of_an_earlier_version_is_named(tmp_path: Path) -> None:
+    runs = [leave_expert(tmp_path, "stg", 30.0), leave_expert(tmp_path, "4dgaussians", 31.0, label="late")]
+    forget_video_metrics(runs[0])
+    table = table_of(*runs)
+    found = cells(table)
+    assert [found[row]["dyn. PSNR"] for row in found] == ["n/a", "28.00"]
+    assert [row["MB"] for row in found.values()] == ["0.2", "0.2"]  # of one kind, which both know
+    assert table.notes[-2].startswith("dyn. PSNR is n/a of quick-seed1: evaluated before")
 
 
 def test_what_the_experts_runs_knew_is_not_guessed_when_they_are_gone(tmp_path: Path) -> None:

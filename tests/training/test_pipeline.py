@@ -116,8 +116,54 @@ def test_evaluation_rows_averages_and_protocol() -> None:
     assert protocol["frames"] == {"first": 100, "last": 103, "distinct": 4}
     assert protocol["model"]["raster_backend"] == "toy"
     assert "data range 1" in protocol["metrics"]["psnr"]
+    assert "step that was loaded" in protocol["checkpoint_rule"] and protocol["versions"]["torch"] == torch.__version__
+    assert protocol["source"] is None or len(protocol["source"]["commit"]) == 40
     assert "brightness" in rows[0]  # the model's own metrics stay; equal names are the protocol's
     json.dumps(results, allow_nan=False)
+
+
+def test_scores_of_what_moves_and_flickers() -> None:
+    """The left of the cameras' images is noise, the right stands still."""
+    pipeline = make_pipeline("test")
+    images = pipeline.datamanager.eval_dataset.images
+    images[:, :, 6:] = torch.tensor([10, 20, 30], dtype=torch.uint8)
+    results = pipeline.get_average_eval_image_metrics(get_std=True)
+    rows = results["per_image"]
+    moving = np.arange(16) < 6 + 3  # the averaging's pixel and the margin's two
+    for row, image in zip(rows, images, strict=True):
+        shown = np.clip(0.5 * (1 + 0.1 * row["time"]) + 0.01 * pipeline.model.points.square().sum().item(), 0, 1)
+        truth = image.numpy()[:, moving].astype(np.float64) / 255
+        assert row["psnr_dynamic"] == pytest.approx(-10 * np.log10(np.mean((shown - truth) ** 2)), abs=1e-4)
+    assert ["flicker" in row for row in rows] == [False, True, True, True, False, True]
+    assert rows[1]["flicker"] == pytest.approx(255 * 0.05 / 3, rel=1e-3)  # it brightens by a third of 0.1 * 0.5
+    assert results["flicker"] == pytest.approx(255 * 0.05 / 3, rel=1e-3)
+    assert results["psnr_dynamic"] == pytest.approx(np.mean([row["psnr_dynamic"] for row in rows]))
+    regions = results["protocol"]["dynamic_regions"]
+    assert {name: (one["share"], one["truth_flicker"], one["frame_step"]) for name, one in regions.items()} == {
+        "cam02": (9 / 16, 0.0, 1),
+        "cam03": (9 / 16, 0.0, 1),
+    }
+    json.dumps(results, allow_nan=False)
+
+
+def test_what_a_moving_camera_cannot_tell_is_said() -> None:
+    pipeline = make_pipeline("test")
+    pipeline.datamanager.eval_dataset.cameras.camera_to_worlds[:, 0, 3] += torch.arange(6.0)
+    results = pipeline.get_average_eval_image_metrics(get_std=True)
+    assert not {"psnr_dynamic", "flicker"} & results.keys()
+    metrics = results["protocol"]["metrics"]
+    assert metrics["psnr_dynamic"] == metrics["flicker"]
+    assert metrics["flicker"].startswith("unavailable: no test camera that stands still (cam02 and 1 more: the camera")
+
+
+def test_the_size_is_that_of_a_file_of_the_model(tmp_path: Path) -> None:
+    pipeline = make_pipeline("test")
+    pipeline.model.large = nn.Parameter(torch.zeros(100_000))
+    torch.save(dict(pipeline.model.state_dict()), tmp_path / "model.pt")
+    results = pipeline.get_average_eval_image_metrics(get_std=True)
+    # Names inside the file follow its own and are padded.
+    assert results["model_mb"] == pytest.approx((tmp_path / "model.pt").stat().st_size / 1e6, abs=2e-4)
+    assert results["model_mb"] > 0.4
 
 
 def test_a_single_image_has_a_finite_deviation() -> None:

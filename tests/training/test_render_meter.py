@@ -61,3 +61,18 @@ def test_cpu_peak_is_read_before_metrics(monkeypatch: pytest.MonkeyPatch) -> Non
     assert meter.peak_memory_mb == 200.0
     assert outputs["rgb"].shape == (1,)
     assert 0 <= milliseconds < 1000
+
+
+def test_cpu_peak_is_that_of_the_warm_up_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between it and the first timed render an evaluation looks at all images."""
+
+    class Model:
+        def get_outputs_for_camera(self, camera: Any) -> dict:
+            return {}
+
+    peaks = iter([200.0, 900.0])
+    monkeypatch.setattr(render_meter, "peak_process_memory_mb", lambda: next(peaks))
+    meter = RenderMeter(Model(), torch.device("cpu"))
+    meter.warm_up(None, renders=2)
+    meter.render(None)
+    assert meter.peak_memory_mb == 200.0
