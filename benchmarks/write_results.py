@@ -1,10 +1,11 @@
-"""Write docs/results.md and docs/experts.md from what benchmarks/run_suite.py, equal_budget.py, fusion.py,
-distillation.py and run_sweep.py kept; no number in these pages is typed by hand.
+"""Write docs/results.md, docs/experts.md and the README's table of methods from what run_suite.py, equal_budget.py,
+fusion.py, distillation.py and run_sweep.py kept; no number in these pages is typed by hand.
 
     python benchmarks/write_results.py
 """
 
 import dataclasses
+import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from distillation_section import distillation_section
 from export_section import export_section
 from fusion_section import fusion_section
 from machine import machine_sentence
+from methods_table import SUITE, methods_table, with_table
 from page_parts import label_of, temporal_mean_of, with_temporal_mean
 from preparation_section import preparation_section
 from pruning_section import pruning_section
@@ -55,6 +57,7 @@ from moegs_ns.reporting.table_notes import VIDEO_METRICS, seeds_of
 from moegs_ns.reporting.tables import Table, build_tables
 
 PAGE = ROOT / "docs" / "results.md"
+README = ROOT / "README.md"
 _HEAD = """# Results
 
 Written by [benchmarks/write_results.py](../benchmarks/write_results.py) from the JSON files in
@@ -332,6 +335,9 @@ def main(arguments: Arguments) -> None:
         arguments.output: page(arguments.results),
         arguments.output.with_name(experts_page.PAGE.name): experts_page.page(arguments.results),
     }
+    kept = [json.loads(file.read_text("utf8")) for file in sorted((arguments.results / SUITE).glob("*.json"))]
+    if kept and arguments.output == PAGE:
+        pages[README] = with_table(README.read_text("utf8"), methods_table(kept))
     for file, text in pages.items():
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, "utf8")
