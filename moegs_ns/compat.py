@@ -83,8 +83,8 @@ def make_ffmpeg_findable() -> Path | None:
 def mend_ns_render(datamanager: type) -> None:
     """Let ``ns-render interpolate`` show time, and ``ns-render spiral`` take ``datamanager`` and stand upright.
 
-    Acts on nerfstudio's ``scripts/render.py`` where that is loaded, that is in ns-render, and nowhere else. It is called
-    when a pipeline of ours is built: ns-render has all its names by then, and uses these later.
+    Acts on nerfstudio's ``scripts/render.py`` where that is loaded, that is in ns-render, and nowhere else. It is
+    called when a pipeline of ours is built: ns-render has all its names by then, and uses these later.
 
     Args:
         datamanager: a class with ``eval_dataloader.get_camera(image_idx)``.
