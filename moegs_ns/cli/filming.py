@@ -119,7 +119,9 @@ class Studio:
             poses = through_rig(self._rig, len(times), fixed=self._stands)
             return film_along(poses, self._lens(self._rig.poses[self._rig.central]), times, self.fps)
         dataset = self._dataset("train")
-        first = {name: index for index, (name, _) in reversed([*enumerate(images_of(dataset))])}
+        first: dict[str, int] = {}
+        for index, (camera, _) in enumerate(images_of(dataset)):
+            first.setdefault(camera, index)
         unknown = [name for name in names if name not in first]
         if unknown:
             raise ValueError(f"expected training cameras among {', '.join(first)}, found {', '.join(unknown)}")
