@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import tyro
 
 if TYPE_CHECKING:
-    from moegs_ns.cli.filming import Studio
+    from moegs_ns.cli.studio import Studio
     from moegs_ns.exporting.film import Film
 
 #: Seconds; a clip of a second would rush the camera through the scene.
@@ -154,7 +154,9 @@ class BulletTime(FilmCommand, _AlongCameras, _Spiral, _Orbit, _Instant):
         if instant is None:
             raise ValueError("expected the instant to hold, --time T (0 to 1) or --frame F, found neither")
         if self.cameras and self.move != "interpolate":
-            raise ValueError(f"expected --camera NAME to begin a {self.move} at, found --cameras; see --help")
+            raise ValueError(f"expected --camera NAME to begin the {self.move} at, found --cameras; see --help")
+        if self.camera and self.move == "interpolate":
+            raise ValueError("expected --cameras NAME NAME ... to pass, found --camera; see --help")
         times = [instant] * count
         if self.move == "interpolate":
             return studio.interpolation(self.cameras, times)

@@ -17,6 +17,7 @@ _SURROUNDED = 270.0  # degrees; cameras seen over more than this from the middle
 _SPIRAL_SHARE = 0.5  # of the typical distance between the central camera and the others
 _LONE_SPIRAL_SHARE = 0.1  # of the distance to what is looked at, where there is one place only
 _SPIRAL_DEPTH = 0.5  # of the spiral's radius, forwards and backwards
+_NO_SWING = 0.1  # degrees
 _EDGE_ON = 1e-3  # of the largest singular value: axes this parallel meet nowhere
 
 
@@ -41,9 +42,9 @@ class Rig:
         """
         if not len(poses):
             raise ValueError("expected at least one camera to make a camera path of, found none")
-        rounded = np.asarray(poses, np.float64)
-        _, first = np.unique(rounded.reshape(len(rounded), -1), axis=0, return_index=True)
-        return Rig(rounded[np.sort(first)], default_distance)
+        poses = np.asarray(poses, np.float64)
+        _, first = np.unique(poses.reshape(len(poses), -1), axis=0, return_index=True)
+        return Rig(poses[np.sort(first)], default_distance)
 
     @property
     def central(self) -> int:
@@ -145,18 +146,20 @@ def orbit(rig: Rig, pose: np.ndarray, count: int, degrees: float | None = None) 
             cameras stand around, or once around where they stand on all sides.
 
     Raises:
-        ValueError: not above 0, or too few poses.
+        ValueError: not above 0, too few poses, or a rig in one direction only that does not say how far.
     """
     if count < 2 or (degrees is not None and degrees <= 0):
         raise ValueError(f"expected degrees above 0 and at least two frames for an orbit, found {degrees} and {count}")
     middle = pose[:, 3] - rig.distance(pose) * pose[:, 2]
     low, high = _swing(rig, pose, middle) if degrees is None else (-degrees / 2, degrees / 2)
+    if high - low < _NO_SWING:
+        raise ValueError("expected cameras on several sides of the scene for an orbit, found one; give --degrees")
     share = np.arange(count) / count
     if high - low >= _FULL_CIRCLE:
         angles = _FULL_CIRCLE * share
     else:
         # Begins at the pose and swings from one end to the other.
-        begin = np.arcsin(np.clip(-(low + high) / max(high - low, 1e-9), -1.0, 1.0))
+        begin = np.arcsin(np.clip(-(low + high) / (high - low), -1.0, 1.0))
         angles = (low + high) / 2 + (high - low) / 2 * np.sin(begin + 2 * np.pi * share)
     turns = Rotation.from_rotvec(np.radians(angles)[:, None] * rig.up).as_matrix()
     places = middle + turns @ (pose[:, 3] - middle)

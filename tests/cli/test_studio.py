@@ -9,7 +9,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from moegs_ns.cli.filming import Studio
+from moegs_ns.cli.studio import Studio
 from moegs_ns.runs.record import plain
 from moegs_ns.scene.dataparsers.layouts import LAYOUTS
 from moegs_ns.training.load_run import dataset_of

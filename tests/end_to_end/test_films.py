@@ -13,8 +13,8 @@ import torch
 from rich.console import Console
 
 from moegs_ns.cli import filming
-from moegs_ns.cli.filming import Studio
 from moegs_ns.cli.main import run
+from moegs_ns.cli.studio import Studio
 from moegs_ns.exporting.film import Film
 from moegs_ns.runs.record import read_run_record
 from moegs_ns.training.load_run import dataset_of
@@ -292,7 +292,8 @@ def test_side_by_side_goes_with_moving_cameras_and_smaller_pictures(router_run: 
     [
         (("bullet-time",), "the instant to hold, --time T"),
         (("bullet-time", "--frame", 99), "--frame from 0 to 23, found 99"),
-        (("bullet-time", "--time", 0, "--move", "orbit", "--cameras", "cam01"), "--camera NAME to begin a orbit at"),
+        (("bullet-time", "--time", 0, "--move", "orbit", "--cameras", "cam01"), "--camera NAME to begin the orbit at"),
+        (("bullet-time", "--time", 0, "--camera", "cam01"), "--cameras NAME NAME ... to pass"),
         (("fixed", "--camera", "cam77"), "expected a camera of the scene (test: cam00; val: cam05; train: cam01"),
         (("interpolate", "--cameras", "cam01", "cam00"), "expected training cameras among cam01"),
         (("spiral", "--show", "truth"), "photographs go with `moegs render fixed`"),

@@ -165,6 +165,10 @@ def test_orbits_go_as_far_as_they_are_told() -> None:
     np.testing.assert_allclose(np.diff(azimuths(orbit(surrounding, surrounding.poses[0], 80))), 360 / 80)
     with pytest.raises(ValueError, match="degrees above 0"):
         orbit(one, pose, 80, degrees=0)
+    alone = level([0])
+    with pytest.raises(ValueError, match="several sides .* --degrees"):
+        orbit(alone, alone.poses[0], 80)
+    assert len(orbit(alone, alone.poses[0], 80, degrees=20)) == 80
 
 
 def test_moves_are_the_same_in_a_turned_world() -> None:

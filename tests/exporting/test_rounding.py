@@ -1,4 +1,4 @@
-"""One rule turns floats into bytes: ns-eval (torchvision), ns-render (mediapy) and ``moegs render`` agree throughout."""
+"""One rule turns floats into bytes: ns-eval (torchvision), ns-render (mediapy) and ``moegs render`` agree."""
 
 from pathlib import Path
 
