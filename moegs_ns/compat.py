@@ -1,14 +1,18 @@
-"""What nerfstudio 1.1.5 needs from its host on today's torch and on a machine without ffmpeg.
+"""What nerfstudio 1.1.5 needs from its host: on today's torch, without ffmpeg, and to render what moves.
 
-``apply()`` runs when the method configs are imported, which every ns-* command does before it works. Each shim names
-the upstream thread that makes it unnecessary. It never raises: an error here would break every ns-* command, also
-those of other methods.
+``apply()`` runs when the method configs are imported, which every ns-* command does before it works, and
+``mend_ns_render()`` when a pipeline is built to be rendered. Each shim names the upstream thread that makes it
+unnecessary. They never raise: an error here would break every ns-* command, also those of other methods.
 """
 
+import copy
+import functools
 import os
 import shutil
+import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 from moegs_ns.paths import user_cache_dir
 
@@ -74,6 +78,78 @@ def make_ffmpeg_findable() -> Path | None:
         return None
     os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", os.defpath), str(link.parent)])
     return link
+
+
+def mend_ns_render(datamanager: type) -> None:
+    """Let ``ns-render interpolate`` show time, and ``ns-render spiral`` take ``datamanager`` and stand upright.
+
+    Acts on nerfstudio's ``scripts/render.py`` where that is loaded, that is in ns-render, and nowhere else. It is
+    called when a pipeline of ours is built: ns-render has all its names by then, and uses these later.
+
+    Args:
+        datamanager: a class with ``eval_dataloader.get_camera(image_idx)``.
+    """
+    for name in ("nerfstudio.scripts.render", "__main__"):  # the latter with python -m
+        script = sys.modules.get(name)
+        if script is not None and hasattr(script, "SpiralRender"):
+            _keep_times(script)
+            _admit(script, datamanager)
+            _turn_upright(script)
+
+
+def _keep_times(script: Any) -> None:
+    """1.1.5 builds the cameras of ``interpolate`` without times, so that every frame shows the first instant
+    (nerfstudio issue #3418, solved after 1.1.5 by pull request #3481)."""
+    interpolate = getattr(script, "get_interpolated_camera_path", None)
+    if interpolate is None or hasattr(interpolate, "__wrapped__"):
+        return
+    from nerfstudio.cameras.camera_utils import get_interpolated_poses_many
+
+    @functools.wraps(interpolate)
+    def with_times(cameras: Any, steps: int, order_poses: bool) -> Any:
+        path = interpolate(cameras=cameras, steps=steps, order_poses=order_poses)
+        if path.times is None and cameras.times is not None:
+            # Times go as nerfstudio sends intrinsics: linearly, and in the order it puts the poses in.
+            matrices = cameras.times[..., None].expand(-1, 3, 3)
+            poses = cameras.camera_to_worlds
+            _, between = get_interpolated_poses_many(
+                poses, matrices, steps_per_transition=steps, order_poses=order_poses
+            )
+            path.times = between[:, 0, :1].to(path.camera_to_worlds)
+        return path
+
+    script.get_interpolated_camera_path = with_times
+
+
+def _admit(script: Any, datamanager: type) -> None:
+    """1.1.5 has ``spiral`` begin with an assertion that the data manager is one of three classes; all it asks of it is
+    its first evaluation camera (nerfstudio issue #3023 is of the same lines)."""
+    known = getattr(script, "RandomCamerasDataManager", None)  # used in that assertion only
+    if known is not None and not isinstance(known, tuple):
+        script.RandomCamerasDataManager = (known, datamanager)
+
+
+def _turn_upright(script: Any) -> None:
+    """``get_spiral_path`` takes the camera's backward axis in the world for the upward direction in the camera ("scene
+    is z up"), which turns the pictures of most worlds, some upside down (seen in nerfstudio pull request #1391)."""
+    spiral = getattr(script, "get_spiral_path", None)
+    if spiral is None or hasattr(spiral, "__wrapped__"):
+        return
+    import torch
+    from nerfstudio.utils.poses import inverse, multiply
+
+    @functools.wraps(spiral)
+    def upright(camera: Any, **options: Any) -> Any:
+        # Of a camera at the origin whose backward axis is y that axis is what is up in the camera. Then all moves home.
+        home = camera.camera_to_worlds
+        lying = torch.tensor([[[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0]]]).to(home)
+        there = copy.copy(camera)
+        there.camera_to_worlds = lying
+        path = spiral(there, **options)
+        path.camera_to_worlds = multiply(multiply(home, inverse(lying)), path.camera_to_worlds)
+        return path
+
+    script.get_spiral_path = upright
 
 
 def _packaged_ffmpeg() -> Path | None:

@@ -1,4 +1,4 @@
-"""The ``moegs`` command: ``moegs data``, ``train``, ``report``, its special reports, ``render``, ``prune``, ``fuse``,
+"""The ``moegs`` command: ``moegs data``, ``train``, ``report``, ``render``, their special kinds, ``prune``, ``fuse``,
 ``export``.
 
 Everything heavy is imported inside the commands, so that ``moegs --help`` answers at once.
@@ -14,6 +14,7 @@ import tyro
 
 from moegs_ns.cli.data import Data
 from moegs_ns.cli.export import Export
+from moegs_ns.cli.films import BulletTime, Fixed, FollowPath, Interpolate, Orbit, Spiral
 from moegs_ns.cli.fuse import Fuse
 from moegs_ns.cli.gates import ReportGates
 from moegs_ns.cli.geometry import ReportGeometry
@@ -34,11 +35,20 @@ Command = (
     | Annotated[ReportRouters, tyro.conf.subcommand("report-routers")]
     | Annotated[Fuse, tyro.conf.subcommand("fuse")]
     | Annotated[Render, tyro.conf.subcommand("render")]
+    | Annotated[Fixed, tyro.conf.subcommand("render-fixed")]
+    | Annotated[BulletTime, tyro.conf.subcommand("render-bullet-time")]
+    | Annotated[Interpolate, tyro.conf.subcommand("render-interpolate")]
+    | Annotated[Spiral, tyro.conf.subcommand("render-spiral")]
+    | Annotated[Orbit, tyro.conf.subcommand("render-orbit")]
+    | Annotated[FollowPath, tyro.conf.subcommand("render-path")]
     | Annotated[Prune, tyro.conf.subcommand("prune")]
     | Annotated[Export, tyro.conf.subcommand("export")]
 )
-#: Special reports, as in ``moegs report motion``. A run folder of such a name is given as ./motion.
-_REPORTS = ("motion", "geometry", "gates", "routers")
+#: Special commands, as in ``moegs report motion``. A run folder of such a name is given as ./motion.
+_KINDS = {
+    "report": ("motion", "geometry", "gates", "routers"),
+    "render": ("fixed", "bullet-time", "interpolate", "spiral", "orbit", "path"),
+}
 _DESCRIPTION = (
     "Mixtures of dynamic Gaussian-splat experts: prepare and check data, train one scene's experts and router, report, "
     "render, prune, fuse, export."
@@ -56,7 +66,7 @@ def run(arguments: Sequence[str]) -> int:
     Returns:
         Exit status: 0, 1 for an error that was explained, 130 or 143 when interrupted; a command may have its own.
     """
-    own, passed_on = _split(_with_report_names(list(arguments)))
+    own, passed_on = _split(with_kinds(list(arguments)))
     command = tyro.cli(Command, args=own, prog="moegs", description=_DESCRIPTION)  # type: ignore[arg-type]
     action = command.action if isinstance(command, Data) else command
     if passed_on is not None:
@@ -69,7 +79,8 @@ def run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt as interrupt:
         from rich.console import Console
 
-        Console(stderr=True).print("\nStopped. The same command goes on where it stopped.", style="yellow")
+        message = getattr(action, "stopped_message", "Stopped. The same command goes on where it stopped.")
+        Console(stderr=True).print(f"\n{message}", style="yellow", soft_wrap=True, markup=False)
         return 143 if interrupt.args else 130
     except (ValueError, OSError, RuntimeError) as error:
         if not _is_ours(error):
@@ -79,10 +90,10 @@ def run(arguments: Sequence[str]) -> int:
         signal.signal(signal.SIGTERM, previous)
 
 
-def _with_report_names(arguments: list[str]) -> list[str]:
-    """``report motion RUN`` is the command ``report-motion RUN``: ``report`` itself takes run folders."""
-    if arguments[:1] == ["report"] and arguments[1:2] and arguments[1] in _REPORTS:
-        return [f"report-{arguments[1]}", *arguments[2:]]
+def with_kinds(arguments: list[str]) -> list[str]:
+    """``report motion RUN`` is the command ``report-motion RUN``: ``report`` and ``render`` take run folders, too."""
+    if len(arguments) > 1 and arguments[1] in _KINDS.get(arguments[0], ()):
+        return [f"{arguments[0]}-{arguments[1]}", *arguments[2:]]
     return arguments
 
 

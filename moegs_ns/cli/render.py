@@ -1,4 +1,7 @@
-"""``moegs render``: a run's test cameras as a video beside the truth, and a mixture's gates as a picture."""
+"""``moegs render``: a run's test cameras as a video beside the truth, and a mixture's gates as a picture.
+
+Films of other cameras and times are `moegs_ns.cli.films`.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +11,11 @@ import tyro
 
 @dataclass
 class Render:
-    """Render the test cameras of a run: a video (truth, each expert, mixture) and a picture of the gates."""
+    """Render the test cameras of a run: a video (truth, each expert, mixture) and a picture of the gates.
+
+    Other films, each with its --help: `moegs render fixed` (one camera, all the time), `bullet-time` (one instant, a
+    moving camera), `interpolate`, `spiral`, `orbit` (time and camera move), `path` (a camera path of the viewer).
+    """
 
     run_folder: tyro.conf.Positional[Path]
     """Run folder, of a mixture or a single expert."""

@@ -33,6 +33,18 @@ def row_of_panels(pictures: Mapping[str, np.ndarray], colors: Mapping[str, Color
     return beside([labelled(picture, label, (colors or {}).get(label, WHITE)) for label, picture in pictures.items()])
 
 
+def grid_of_panels(
+    pictures: Mapping[str, np.ndarray], columns: int, colors: Mapping[str, Color] | None = None
+) -> np.ndarray:
+    """`row_of_panels` in several rows of ``columns`` pictures, the last one filled up with black."""
+    items = list(pictures.items())
+    rows = [dict(items[begin : begin + columns]) for begin in range(0, len(items), columns)]
+    drawn = [row_of_panels(row, colors) for row in rows]
+    missing = drawn[0].shape[1] - drawn[-1].shape[1]
+    drawn[-1] = np.pad(drawn[-1], ((0, 0), (0, missing), (0, 0)))
+    return below(drawn)
+
+
 def labelled(picture: np.ndarray, label: str, color: Color = WHITE) -> np.ndarray:
     """The picture with a line of text above it, cut where it is too long."""
     height, width = picture.shape[:2]

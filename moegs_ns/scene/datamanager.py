@@ -177,6 +177,10 @@ class EvalImages:
         for index in range(len(self)):
             yield self._datamanager.eval_item(index)
 
+    def get_camera(self, image_idx: int = 0) -> Item:
+        """One of them; ns-render spiral begins at the first."""
+        return self._datamanager.eval_item(image_idx)
+
 
 class DynamicDataManager(FullImageDatamanager):
     """Serves images of any data parser that gives times.
@@ -338,6 +342,11 @@ class DynamicDataManager(FullImageDatamanager):
     @property
     def fixed_indices_eval_dataloader(self) -> EvalImages:
         """All evaluation images in order, lazily."""
+        return EvalImages(self)
+
+    @property
+    def eval_dataloader(self) -> EvalImages:
+        """The same under the name ns-render spiral knows."""
         return EvalImages(self)
 
     def get_datapath(self) -> Path:

@@ -85,20 +85,12 @@ class LoadedRun:
             FileNotFoundError: the data are gone.
             ValueError: a split without cameras.
         """
-        return _dataset(self.record, split)
+        return dataset_of(self.record, split)
 
     @property
     def images(self) -> list[tuple[str, int]]:
         """Camera name and frame of every image of the split, without reading any."""
-        metadata, cameras = self.dataset.metadata, self.dataset.cameras
-        return [
-            (metadata["camera_names"][camera], frame + int(metadata["first_frame"]))
-            for camera, frame in zip(
-                cameras.metadata["camera_index"][:, 0].tolist(),
-                cameras.metadata["frame_index"][:, 0].tolist(),
-                strict=True,
-            )
-        ]
+        return images_of(self.dataset)
 
     def views(self, indices: Iterable[int] | None = None) -> Iterator[View]:
         """Images of the split by their number in `images`; all of them, camera by camera, by default."""
@@ -128,7 +120,7 @@ def load_run(run: Path, split: str = "test", device: str | None = None) -> Loade
     compat.apply()
     record = read_run_record(run)
     checkpoint = read_checkpoint(find_checkpoint(run))
-    dataset = _dataset(record, split)
+    dataset = dataset_of(record, split)
     return LoadedRun(run, record, int(checkpoint["step"]), _model(run, record, checkpoint, device), dataset)
 
 
@@ -168,7 +160,26 @@ def _ensemble(record: Mapping[str, Any], checkpoint: Mapping[str, Any]) -> Model
     return model
 
 
-def _dataset(record: Mapping[str, Any], split: str) -> FrameDataset:
+def images_of(dataset: FrameDataset) -> list[tuple[str, int]]:
+    """Camera name and frame of every image, without reading any."""
+    metadata, cameras = dataset.metadata, dataset.cameras
+    return [
+        (metadata["camera_names"][camera], frame + int(metadata["first_frame"]))
+        for camera, frame in zip(
+            cameras.metadata["camera_index"][:, 0].tolist(),
+            cameras.metadata["frame_index"][:, 0].tolist(),
+            strict=True,
+        )
+    ]
+
+
+def dataset_of(record: Mapping[str, Any], split: str) -> FrameDataset:
+    """One split of the scene a run was trained on, with the run's options; nothing is decoded until asked for.
+
+    Raises:
+        FileNotFoundError: the data are gone.
+        ValueError: a split without cameras, or as `dataparser_of`.
+    """
     config = dataparser_of(record)
     outputs = config.setup().get_dataparser_outputs(split=split)
     if not len(outputs.image_filenames):

@@ -17,6 +17,7 @@ from nerfstudio.utils import profiler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor
 
+from moegs_ns import compat
 from moegs_ns.reporting.ensembles import reference_pictures
 from moegs_ns.reporting.metrics import MetricsProtocol, as_float_image
 from moegs_ns.reporting.video_metrics import TruthImage, VideoMetrics
@@ -64,6 +65,8 @@ class MoegsPipeline(VanillaPipeline):
             )
         keep_freed_memory(device)
         super().__init__(config, device, test_mode, world_size, local_rank, grad_scaler)
+        if test_mode == "test":
+            compat.mend_ns_render(type(self.datamanager))
         self._metrics = MetricsProtocol(lpips=tuple(config.lpips))
         self._add_viewer_elements()
         self._loaded_step: int | None = None
@@ -181,7 +184,8 @@ class MoegsPipeline(VanillaPipeline):
             data_loader: sized iterable of ``(Cameras of size 1, batch)``.
             image_prefix: first part of the names of written pictures.
             step: training step, for the protocol stamp; None takes that of the loaded checkpoint.
-            output_path: folder for pictures, or None to write none.
+            output_path: folder for pictures, or None to write none: the model's own (truth and rendering side by
+                side) and ``rgb``, the rendering alone, whose files equal those of ns-render and ``moegs render``.
             get_std: ns-eval sets this; it adds ``<metric>_std`` (population standard deviation over the images),
                 LPIPS, ``psnr_dynamic``, ``flicker``, ``model_mb``, ``per_image`` rows and the ``protocol`` stamp.
                 Without it the result holds scalars only.
@@ -207,7 +211,7 @@ class MoegsPipeline(VanillaPipeline):
                 rows.append({**self._label(camera), **metrics, "render_ms": milliseconds})
                 sizes.append((int(camera.width.item()), int(camera.height.item())))
                 if output_path is not None:
-                    _write_images(images, output_path, image_prefix, index)
+                    _write_images({**images, "rgb": outputs["rgb"]}, output_path, image_prefix, index)
                 advance()
         results = _summarise(rows, sizes, with_std=get_std)
         results["peak_memory_mb"] = meter.peak_memory_mb

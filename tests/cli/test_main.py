@@ -27,6 +27,7 @@ def moegs(arguments: list[object], capfd: pytest.CaptureFixture[str]) -> tuple[i
     [
         *(["--help"], ["train", "--help"], ["report", "--help"], ["render", "--help"], ["prune", "--help"]),
         *(["report", "motion", "--help"], ["report", "gates", "--help"], ["export", "--help"]),
+        *(["render", "fixed", "--help"], ["render", "bullet-time", "--help"], ["render", "path", "--help"]),
         *(["data", "--help"], ["data", "check", "--help"], ["data", "prepare", "--help"]),
     ],
 )
@@ -66,6 +67,7 @@ def test_the_command_is_installed(project_root: Path) -> None:
         (["report"], "expected run folders to report on, found none"),
         (["render", "nowhere"], "expected the run record nowhere, found none"),
         (["export", "nowhere"], "expected the run record nowhere, found none"),
+        (["render", "spiral", "nowhere"], "expected the run record nowhere, found none"),
         (
             ["report", "nowhere", "--", "--downscale", "2"],
             "only `moegs train` and `moegs data check` take options",

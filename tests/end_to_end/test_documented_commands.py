@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import tyro
 
+from moegs_ns.cli.main import with_kinds
+
 PAGES = ("README.md", "docs/usage.md", "docs/export.md", "examples/mixed/README.md")
 COMMANDS = ("ns-train", "ns-eval", "ns-render", "ns-viewer", "moegs", "python", "make", "source")
 
@@ -64,8 +66,10 @@ def test_a_documented_command_is_understood(page: str, words: list[str], project
         return
     if command in ("make", "source"):
         return  # targets: tests/packaging/test_repository.py
-    if command == "moegs" and "--" in arguments:
-        arguments = arguments[: arguments.index("--")]  # the rest is the data parser's
+    if command == "moegs":
+        if "--" in arguments:
+            arguments = arguments[: arguments.index("--")]  # the rest is the data parser's
+        arguments = with_kinds(arguments)
     try:
         tyro.cli(parser(command, arguments), args=[argument.replace("$RUN", "outputs/run") for argument in arguments])
     except SystemExit as exit:

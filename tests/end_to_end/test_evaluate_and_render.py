@@ -86,9 +86,22 @@ def test_the_train_split_renders_camera_by_camera(trained_run: Path, tmp_path: P
     assert distinct(read_pictures(files)) == len(files)
 
 
-def test_the_documented_limits_of_ns_render(trained_run: Path, tmp_path: Path) -> None:
-    """docs/usage.md says: interpolate renders one instant only, spiral refuses. It must be told when that changes."""
-    from nerfstudio.scripts.render import RenderInterpolated, SpiralRender
+def test_ns_eval_and_ns_render_write_the_same_files(trained_run: Path, tmp_path: Path) -> None:
+    """One rule turns floats into bytes everywhere: the pictures of one camera and time are equal, byte by byte."""
+    evaluate(trained_run, tmp_path / "eval.json", tmp_path / "eval")
+    evaluated = sorted((tmp_path / "eval").glob("eval_rgb_*.png"))
+    rendered = render_dataset(trained_run, tmp_path / "dataset", image_format="png")
+    assert len(evaluated) == FRAMES
+    assert [file.read_bytes() for file in evaluated] == [file.read_bytes() for file in rendered]
+    both = read_pictures(sorted((tmp_path / "eval").glob("eval_img_*.png")))  # truth, then rendering
+    np.testing.assert_array_equal(both[:, :, both.shape[2] // 2 :], read_pictures(rendered))
+
+
+def test_ns_render_interpolate_shows_time(
+    trained_run: Path, test_pictures: dict[str, np.ndarray], tmp_path: Path
+) -> None:
+    """1.1.5 drops times; `compat` mends that. One step per image: every image but the last, at its own time."""
+    from nerfstudio.scripts.render import RenderInterpolated
 
     RenderInterpolated(
         load_config=trained_run / "config.yml",
@@ -97,6 +110,23 @@ def test_the_documented_limits_of_ns_render(trained_run: Path, tmp_path: Path) -
         output_format="images",
         image_format="png",
     ).main()
-    assert distinct(read_pictures(sorted((tmp_path / "interpolated").glob("*.png")))) == 1
-    with pytest.raises(AssertionError):
-        SpiralRender(load_config=trained_run / "config.yml", output_path=tmp_path / "spiral.mp4").main()
+    shown = read_pictures(sorted((tmp_path / "interpolated").glob("*.png")))
+    assert distinct(shown) == FRAMES - 1
+    np.testing.assert_allclose(shown, test_pictures["rgb"][:-1], atol=1.5 / 255)
+
+
+def test_ns_render_spiral_shows_time(trained_run: Path, test_pictures: dict[str, np.ndarray], tmp_path: Path) -> None:
+    """1.1.5 refuses whole-image methods; `compat` mends that. A spiral of no radius stands at the test camera."""
+    from nerfstudio.scripts.render import SpiralRender
+
+    SpiralRender(
+        load_config=trained_run / "config.yml",
+        output_path=tmp_path / "spiral",
+        seconds=1.0,
+        frame_rate=FRAMES,
+        radius=1e-6,
+        output_format="images",
+        image_format="png",
+    ).main()
+    shown = read_pictures(sorted((tmp_path / "spiral").glob("*.png")))
+    np.testing.assert_allclose(shown, test_pictures["rgb"], atol=1.5 / 255)

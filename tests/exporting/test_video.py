@@ -6,6 +6,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.video.reformatter import Colorspace
 
 from moegs_ns.exporting.video import write_video
 
@@ -44,6 +45,45 @@ def test_odd_sizes_are_made_even_by_repeating_the_border(tmp_path: Path) -> None
 def test_the_index_comes_first_so_that_browsers_play_while_loading(tmp_path: Path) -> None:
     content = write_video(tmp_path / "clip.mp4", moving_gradient(3, 32, 32), 30).read_bytes()
     assert content.index(b"moov") < content.index(b"mdat")
+
+
+def test_colours_are_bt709_and_say_so(tmp_path: Path) -> None:
+    """Patches of strong colours come back only by the coefficients they were made with."""
+    rng = np.random.default_rng(0)
+    patches = np.kron(rng.integers(0, 256, (4, 6, 3)), np.ones((16, 16, 1))).astype(np.uint8)
+    path = write_video(tmp_path / "clip.mp4", [patches] * 3, 30, quality=1)
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        context = stream.codec_context
+        assert (context.colorspace, context.color_primaries, context.color_trc, context.color_range) == (1, 1, 1, 1)
+        frame = next(container.decode(stream))
+        inside = (slice(4, None, 16), slice(4, None, 16))
+
+        def error(colorspace: Colorspace) -> float:
+            back = frame.reformat(format="rgb24", src_colorspace=colorspace).to_ndarray()
+            return float(np.abs(back[inside].astype(int) - patches[inside]).max())
+
+        assert error(Colorspace.ITU709) <= 6 < error(Colorspace.ITU601)
+
+
+def test_the_quality_decides_the_size(tmp_path: Path) -> None:
+    noise = [np.random.default_rng(number).integers(0, 256, (64, 64, 3), dtype=np.uint8) for number in range(3)]
+    good, poor = (write_video(tmp_path / f"{crf}.mp4", noise, 30, crf).stat().st_size for crf in (10, 40))
+    assert poor < good / 2
+
+
+@pytest.mark.parametrize("size", [(64, 96), (63, 95), (1, 1)])
+def test_lossless_videos_give_back_every_bit(tmp_path: Path, size: tuple[int, int]) -> None:
+    frames = [np.random.default_rng(number).integers(0, 256, (*size, 3), dtype=np.uint8) for number in range(5)]
+    stream, decoded = read(write_video(tmp_path / "clip.mkv", frames, 24))
+    assert (stream.codec_context.name, float(stream.average_rate)) == ("ffv1", 24.0)
+    np.testing.assert_array_equal(decoded, frames)
+
+
+def test_other_kinds_of_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"\*\.mp4 .* or \*\.mkv .*found clip\.gif"):
+        write_video(tmp_path / "clip.gif", moving_gradient(2, 32, 32), 30)
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_error_leaves_the_old_video_and_no_scraps(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from pickle import UnpicklingError
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -143,3 +145,90 @@ def test_importing_the_module_needs_neither_torch_nor_numpy() -> None:
     """``moegs`` commands that only need ffmpeg must not pay for torch."""
     code = "import sys, moegs_ns.compat; sys.exit(bool({'torch', 'numpy', 'nerfstudio'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+class FullImages:
+    """A data manager as ns-render spiral does not know it."""
+
+
+@pytest.fixture
+def ns_render(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """nerfstudio's script as installed; what a test mends in it is undone afterwards."""
+    script = pytest.importorskip("nerfstudio.scripts.render")
+    for name in ("get_interpolated_camera_path", "get_spiral_path", "RandomCamerasDataManager"):
+        value = getattr(script, name)
+        original = getattr(value, "__wrapped__", value[0] if isinstance(value, tuple) else value)
+        monkeypatch.setattr(script, name, original)
+    return script
+
+
+def moving_cameras() -> Any:
+    """Four on a line, out of order, each at a time of its own, with z up and looking along x."""
+    from nerfstudio.cameras.cameras import Cameras
+
+    pose = torch.tensor([[0.0, 0, -1, 0], [-1, 0, 0, 0], [0, 1, 0, 0]])
+    poses = pose.repeat(4, 1, 1)
+    poses[:, 1, 3] = torch.tensor([0.0, 3.0, 1.0, 2.0])
+    return Cameras(
+        camera_to_worlds=poses,
+        fx=torch.tensor([20.0, 23.0, 21.0, 22.0]),
+        fy=20.0,
+        cx=16.0,
+        cy=12.0,
+        times=torch.tensor([[0.1], [0.4], [0.2], [0.3]]),
+    )
+
+
+def test_interpolated_cameras_have_times_only_with_the_shim(ns_render: ModuleType) -> None:
+    cameras = moving_cameras()
+    without = ns_render.get_interpolated_camera_path(cameras=cameras, steps=3, order_poses=False)
+    assert without.times is None
+    compat.mend_ns_render(FullImages)
+    compat.mend_ns_render(FullImages)
+    path = ns_render.get_interpolated_camera_path(cameras=cameras, steps=3, order_poses=False)
+    expected = [0.1, 0.25, 0.4, 0.4, 0.3, 0.2, 0.2, 0.25, 0.3]
+    assert path.times[:, 0].tolist() == pytest.approx(expected)
+    assert torch.equal(path.camera_to_worlds, without.camera_to_worlds)
+
+
+def test_times_follow_the_order_of_the_poses(ns_render: ModuleType) -> None:
+    compat.mend_ns_render(FullImages)
+    path = ns_render.get_interpolated_camera_path(cameras=moving_cameras(), steps=2, order_poses=True)
+    assert path.times[:, 0].tolist() == pytest.approx([0.1, 0.2, 0.2, 0.3, 0.3, 0.4])
+    assert path.camera_to_worlds[:, 1, 3].tolist() == pytest.approx([0, 1, 1, 2, 2, 3])
+
+
+def test_cameras_without_times_stay_as_they_are(ns_render: ModuleType) -> None:
+    cameras = moving_cameras()
+    cameras.times = None
+    compat.mend_ns_render(FullImages)
+    assert ns_render.get_interpolated_camera_path(cameras=cameras, steps=2, order_poses=False).times is None
+
+
+def test_spirals_admit_the_data_manager_named_and_no_other(ns_render: ModuleType) -> None:
+    def admitted(one: object) -> bool:
+        return isinstance(one, (ns_render.VanillaDataManager, ns_render.RandomCamerasDataManager))
+
+    assert not admitted(FullImages())
+    compat.mend_ns_render(FullImages)
+    compat.mend_ns_render(FullImages)
+    assert admitted(FullImages())
+    assert not admitted(object())
+
+
+def test_spirals_are_upright_only_with_the_shim(ns_render: ModuleType) -> None:
+    camera = moving_cameras()[1:2]
+
+    def ups() -> torch.Tensor:
+        return ns_render.get_spiral_path(camera, steps=8, radius=0.2).camera_to_worlds[:, :, 1]
+
+    upward = torch.tensor([0.0, 0.0, 1.0])
+    assert not torch.allclose(ups(), upward.expand(8, 3), atol=0.1)
+    compat.mend_ns_render(FullImages)
+    compat.mend_ns_render(FullImages)
+    torch.testing.assert_close(ups(), upward.expand(8, 3), atol=0.02, rtol=0)
+    path = ns_render.get_spiral_path(camera, steps=8, radius=0.2)
+    away = path.camera_to_worlds[:, :, 3] - camera.camera_to_worlds[0, :, 3]
+    assert 0.19 < away.norm(dim=1).max() < 0.36
+    assert path.times[:, 0].tolist() == pytest.approx([number / 7 for number in range(8)])
+    assert torch.equal(camera.camera_to_worlds, moving_cameras().camera_to_worlds[1:2])
