@@ -1,4 +1,4 @@
-"""The ``moegs`` command: ``moegs data``, ``train``, ``report``, its special reports, ``render``, ``prune``, ``fuse``.
+"""The ``moegs`` command: ``data``, ``train``, ``bench``, ``report``, special reports, ``render``, ``prune``, ``fuse``.
 
 Everything heavy is imported inside the commands, so that ``moegs --help`` answers at once.
 """
@@ -11,6 +11,7 @@ from typing import Annotated, NoReturn
 
 import tyro
 
+from moegs_ns.cli.bench import Bench
 from moegs_ns.cli.data import Data
 from moegs_ns.cli.fuse import Fuse
 from moegs_ns.cli.gates import ReportGates
@@ -25,6 +26,7 @@ from moegs_ns.cli.train import Train
 Command = (
     Annotated[Data, tyro.conf.subcommand("data")]
     | Annotated[Train, tyro.conf.subcommand("train")]
+    | Annotated[Bench, tyro.conf.subcommand("bench")]
     | Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[ReportMotion, tyro.conf.subcommand("report-motion")]
     | Annotated[ReportGeometry, tyro.conf.subcommand("report-geometry")]
@@ -37,8 +39,8 @@ Command = (
 #: Special reports, as in ``moegs report motion``. A run folder of such a name is given as ./motion.
 _REPORTS = ("motion", "geometry", "gates", "routers")
 _DESCRIPTION = (
-    "Mixtures of dynamic Gaussian-splat experts: prepare and check data, train one scene's experts and router, report, "
-    "render, prune, fuse."
+    "Mixtures of dynamic Gaussian-splat experts: prepare and check data, train one scene's experts and router, or all "
+    "of a table, report, render, prune, fuse."
 )
 
 

@@ -192,8 +192,8 @@ def known_experts() -> list[str]:
 
 
 def preset_file(preset: str) -> Path:
-    """Where a preset lies: the name of a shipped one, of configs/presets or configs/scenes, or the path of a TOML file of
-    one's own (``my/preset.toml``)."""
+    """Where a preset lies: the name of a shipped one, of configs/presets or configs/scenes, or the path of a TOML file
+    of one's own (``my/preset.toml``)."""
     if preset.endswith(".toml"):
         path = Path(preset).expanduser()
         if not path.is_file():
@@ -300,8 +300,8 @@ def _varied(recipe: Recipe, expert: str, preset: str) -> Recipe:
     strangers = sorted(set(variation) - {"extends", "data", "budget", "router", *known_experts()})
     if strangers:
         raise ValueError(
-            f"expected extends, data, budget, router and experts ({', '.join(known_experts())}) in preset '{preset}', found "
-            f"{', '.join(strangers)}"
+            f"expected extends, data, budget, router and experts ({', '.join(known_experts())}) in preset '{preset}', "
+            f"found {', '.join(strangers)}"
         )
     budget = variation.get("budget")
     if budget is not None and not (isinstance(budget, int | float) and budget > 0):
