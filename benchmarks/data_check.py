@@ -18,8 +18,9 @@ from broken_scenes import FAULTS, FURTHER_FAULTS, Fault, break_scene
 from data_check_page import write_page
 from machine import describe_measurement
 from rich.console import Console
-from suites import RESULTS, ROOT, find_data
+from suites import RESULTS, ROOT
 
+from moegs_ns.benching.find_data import find_data
 from moegs_ns.checking.check import Report, check_scene
 from moegs_ns.checking.reading import parser_config
 from moegs_ns.checking.result import Verdict

@@ -23,16 +23,16 @@ from suites import (
     DISTILLATION_RESULTS,
     ROOT,
     SCHEMA_VERSION,
-    Suite,
     keep,
     portable,
-    read_suite,
     result_file,
     run_key,
     shown_with_state,
     write_json,
 )
 
+from moegs_ns.benching.suite import Suite
+from moegs_ns.benching.suite_files import read_suite
 from moegs_ns.reporting.evaluation_files import read_result
 from moegs_ns.training.processes import Processes
 from moegs_ns.training.run_stages import run_stages

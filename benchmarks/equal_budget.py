@@ -24,8 +24,10 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 from run_suite import store
-from suites import RESULTS, ROOT, StoredResult, Suite, portable, read_results, read_suite, run_key, shown_with_state
+from suites import RESULTS, ROOT, StoredResult, portable, read_results, run_key, shown_with_state
 
+from moegs_ns.benching.suite import Suite
+from moegs_ns.benching.suite_files import read_suite
 from moegs_ns.experts.recipes import Recipe, load_recipe
 from moegs_ns.reporting.routers import USUAL_ROUTER, router_label
 from moegs_ns.reporting.rows import (

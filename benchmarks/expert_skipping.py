@@ -23,9 +23,10 @@ import torch.nn.functional as F
 import tyro
 from machine import describe_measurement
 from rich.console import Console
-from suites import RESULTS, ROOT, read_suite, run_key, write_json
+from suites import RESULTS, ROOT, run_key, write_json
 from torch import Tensor
 
+from moegs_ns.benching.suite_files import read_suite
 from moegs_ns.reporting.metrics import MetricsProtocol
 from moegs_ns.router.gate import gate
 from moegs_ns.router.instant import Instant

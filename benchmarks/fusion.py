@@ -17,19 +17,10 @@ from typing import Annotated, Any
 import tyro
 from machine import describe_measurement
 from rich.console import Console
-from suites import (
-    FUSION_RESULTS,
-    ROOT,
-    SCHEMA_VERSION,
-    Suite,
-    keep,
-    portable,
-    read_suite,
-    result_file,
-    run_key,
-    write_json,
-)
+from suites import FUSION_RESULTS, ROOT, SCHEMA_VERSION, keep, portable, result_file, run_key, write_json
 
+from moegs_ns.benching.suite import Suite
+from moegs_ns.benching.suite_files import read_suite
 from moegs_ns.cli.geometry import ReportGeometry, geometry_summary
 from moegs_ns.reporting.depth_consistency import ConsistencyRules
 from moegs_ns.reporting.evaluation_files import read_result

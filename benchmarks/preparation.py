@@ -20,8 +20,9 @@ import tyro
 from machine import describe_measurement
 from rich.console import Console
 from scipy.spatial import cKDTree
-from suites import RESULTS, ROOT, find_data, portable, result_file, write_json
+from suites import RESULTS, ROOT, portable, result_file, write_json
 
+from moegs_ns.benching.find_data import find_data
 from moegs_ns.preparation.options import CameraOptions, PrepareOptions
 from moegs_ns.preparation.prepare import prepare
 from moegs_ns.preparation.similarity import align_similarity

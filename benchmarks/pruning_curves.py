@@ -23,8 +23,10 @@ from typing import Annotated, Any, get_args
 import tyro
 from machine import describe_measurement
 from rich.console import Console
-from suites import PRUNING_RESULTS, ROOT, SCHEMA_VERSION, Suite, portable, read_suite, run_key, write_json
+from suites import PRUNING_RESULTS, ROOT, SCHEMA_VERSION, portable, run_key, write_json
 
+from moegs_ns.benching.suite import Suite
+from moegs_ns.benching.suite_files import read_suite
 from moegs_ns.router.mixture import MixtureModel
 from moegs_ns.router.pruning import PruningTarget, choose, every, remove_gaussians, set_sizes, winning_shares
 from moegs_ns.router.pruning_options import Criterion

@@ -17,19 +17,11 @@ import numpy as np
 import tyro
 from machine import describe_measurement
 from rich.console import Console
-from suites import (
-    RESULTS,
-    ROOT,
-    Suite,
-    keep,
-    read_suite,
-    result_file,
-    run_key,
-    shown_with_state,
-    write_json,
-)
+from suites import RESULTS, ROOT, keep, result_file, run_key, shown_with_state, write_json
 from temporal_mean import temporal_mean_psnr
 
+from moegs_ns.benching.suite import Suite
+from moegs_ns.benching.suite_files import read_suite
 from moegs_ns.cli.motion import expert_motion
 from moegs_ns.cli.objects import object_summary
 from moegs_ns.reporting.evaluation_files import read_result

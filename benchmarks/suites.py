@@ -1,21 +1,19 @@
-"""Suites: which runs a table of docs/results.md is made of, and what is kept of each.
+"""What is kept of the runs a table of docs/results.md is made of.
 
-A suite is a TOML file of configs/suites. What is kept of a run is one JSON file, enough to write the tables again when
-the run itself is gone, and free of this machine's folders.
+Which runs these are, suites say (`moegs_ns.benching`). What is kept of a run is one JSON file, enough to write the
+tables again when the run itself is gone, and free of this machine's folders.
 """
 
 import json
-import os
-import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from moegs_ns.paths import resource_dir
+from moegs_ns.benching.find_data import data_dir, default_data_dir
 from moegs_ns.reporting.evaluation_files import RunResult
 from moegs_ns.reporting.stored_results import StoredResult
-from moegs_ns.training.stages import Scene, Stage, plan
+from moegs_ns.training.stages import Stage
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -26,106 +24,9 @@ DISTILLATION_RESULTS = RESULTS / "distillation"
 #: Folders of results that are not of suites.
 _NO_SUITES = {folder.name for folder in (SWEEP_RESULTS, PRUNING_RESULTS, FUSION_RESULTS, DISTILLATION_RESULTS)}
 SCHEMA_VERSION = 1
-_DEFAULT_DATA = ROOT.parent / "shared" / "data"
 _RECORD_KEYS = ("method", "expert", "seed", "device", "source", "versions", "model", "num_parameters")
 _PROGRESS_KEYS = ("steps_done", "training_seconds", "processor_seconds")
 _SCENE_KEYS = ("scene", "layout", "num_frames", "cameras", "images", "resolution", "seed_points")
-
-
-@dataclass(frozen=True)
-class Suite:
-    """The runs of one table.
-
-    Attributes:
-        name: of the suite and its file.
-        description: what the scene is, for the document.
-        data: data folder, below the checkout or below the folder of real scenes.
-        experts: sets of experts; a set of several gets a router.
-        seeds: every set is trained once per seed.
-        preset: preset name or file; None for the papers' recipes.
-        parser: data parser.
-        options: its options.
-        routers: presets of further routers over the last set of experts, whose runs they share.
-    """
-
-    name: str
-    description: str
-    data: str
-    experts: tuple[tuple[str, ...], ...]
-    seeds: tuple[int, ...]
-    preset: str | None = None
-    parser: str = "n3v-data"
-    options: tuple[str, ...] = ()
-    routers: tuple[str, ...] = ()
-
-    def scene(self, output_dir: Path) -> Scene:
-        """The scene, its data found. Runs of a suite with options of its own lie apart: other suites of the scene give
-        theirs the same names.
-
-        Raises:
-            FileNotFoundError: the data are in neither place.
-        """
-        folder = output_dir / self.name if self.options else output_dir
-        return Scene(find_data(self.data), self.parser, self.options, folder)
-
-    def plans(self, output_dir: Path) -> list[list[Stage]]:
-        """The stages of every seed. Experts that several sets have in common are one stage, before the first router
-        that mixes them."""
-        scene, paper = self.scene(output_dir), self.preset or "paper"
-        trained = [(experts, self.preset) for experts in self.experts]
-        trained += [(self.experts[-1], f"{paper}+{router}") for router in self.routers]
-        sets = [[plan(scene, experts, preset, seed) for experts, preset in trained] for seed in self.seeds]
-        return [list({stage.run: stage for stages in of_seed for stage in stages}.values()) for of_seed in sets]
-
-
-def data_dir() -> Path:
-    """Folder of the real scenes: ``$MOEGS_DATA_DIR``, else ``../shared/data`` beside the checkout."""
-    return Path(os.environ.get("MOEGS_DATA_DIR", _DEFAULT_DATA)).absolute()
-
-
-def find_data(data: str) -> Path:
-    """A data folder named relative to the checkout or to the folder of real scenes.
-
-    Raises:
-        FileNotFoundError: it is in neither place.
-    """
-    candidates = [ROOT / data, data_dir() / data]
-    for candidate in candidates:
-        if candidate.is_dir():
-            return candidate
-    raise FileNotFoundError(
-        f"expected data in {' or '.join(map(str, candidates))}, found none; set MOEGS_DATA_DIR to the folder that "
-        f"holds '{data}'"
-    )
-
-
-def read_suite(name: str) -> Suite:
-    """A suite by name, or from a TOML file elsewhere.
-
-    Raises:
-        ValueError: no such suite, or keys that no suite has or that are missing.
-    """
-    path = Path(name) if name.endswith(".toml") else resource_dir("configs") / "suites" / f"{name}.toml"
-    if not path.is_file():
-        known = sorted(file.stem for file in (resource_dir("configs") / "suites").glob("*.toml"))
-        raise ValueError(f"unknown suite '{name}'; known: {', '.join(known) or 'none'}; or give a TOML file")
-    with path.open("rb") as file:
-        table = tomllib.load(file)
-    try:
-        return Suite(
-            name=path.stem,
-            description=" ".join(table.pop("description").split()),
-            experts=tuple(tuple(names) for names in table.pop("experts")),
-            seeds=tuple(table.pop("seeds")),
-            options=tuple(map(str, table.pop("options", ()))),
-            routers=tuple(table.pop("routers", ())),
-            **table,
-        )
-    except (KeyError, TypeError) as error:
-        raise ValueError(
-            f"expected data, description, experts (lists of names) and seeds, optionally preset, parser, options and "
-            f"routers in {path}, found something else ({error})"
-        ) from error
 
 
 def portable(value: Any) -> Any:
@@ -135,7 +36,7 @@ def portable(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [portable(item) for item in value]
     if isinstance(value, str):
-        shown_data = "../shared/data" if data_dir() == _DEFAULT_DATA else "$MOEGS_DATA_DIR"
+        shown_data = "../shared/data" if data_dir() == default_data_dir() else "$MOEGS_DATA_DIR"
         for folder, name in (
             (f"{ROOT}/", ""),
             (str(ROOT), "."),

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from suites import find_data
-
+from moegs_ns.benching.find_data import find_data
 from moegs_ns.paths import resource_dir
 from moegs_ns.training.stages import Scene, Stage, plan
 

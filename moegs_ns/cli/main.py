@@ -1,5 +1,5 @@
-"""The ``moegs`` command: ``moegs data``, ``train``, ``report``, ``render``, their special kinds, ``prune``, ``fuse``,
-``export``.
+"""The ``moegs`` command: ``data``, ``train``, ``bench``, ``report`` and ``render`` with their special kinds, ``prune``,
+``fuse``, ``export``.
 
 Everything heavy is imported inside the commands, so that ``moegs --help`` answers at once.
 """
@@ -12,6 +12,7 @@ from typing import Annotated, NoReturn
 
 import tyro
 
+from moegs_ns.cli.bench import Bench
 from moegs_ns.cli.data import Data
 from moegs_ns.cli.export import Export
 from moegs_ns.cli.films import BulletTime, Fixed, FollowPath, Interpolate, Orbit, Spiral
@@ -28,6 +29,7 @@ from moegs_ns.cli.train import Train
 Command = (
     Annotated[Data, tyro.conf.subcommand("data")]
     | Annotated[Train, tyro.conf.subcommand("train")]
+    | Annotated[Bench, tyro.conf.subcommand("bench")]
     | Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[ReportMotion, tyro.conf.subcommand("report-motion")]
     | Annotated[ReportGeometry, tyro.conf.subcommand("report-geometry")]
@@ -50,8 +52,8 @@ _KINDS = {
     "render": ("fixed", "bullet-time", "interpolate", "spiral", "orbit", "path"),
 }
 _DESCRIPTION = (
-    "Mixtures of dynamic Gaussian-splat experts: prepare and check data, train one scene's experts and router, report, "
-    "render, prune, fuse, export."
+    "Mixtures of dynamic Gaussian-splat experts: prepare and check data, train one scene's experts and router, or all "
+    "of a table, report, render, prune, fuse, export."
 )
 
 

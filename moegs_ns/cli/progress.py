@@ -8,7 +8,8 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from moegs_ns.training.run_stages import Event, live_steps, stored_evaluation
+from moegs_ns.training.run_jobs import Event
+from moegs_ns.training.run_stages import live_steps, stored_evaluation
 from moegs_ns.training.stages import Stage
 
 _SECONDS_BETWEEN_LINES = 60.0

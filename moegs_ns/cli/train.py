@@ -84,11 +84,12 @@ class Train:
         self._show_results(stages, console)
 
     def _train(self, stages: list["Stage"], console: "Console") -> None:
+        from moegs_ns.cli.devices import chosen_devices
         from moegs_ns.cli.progress import StageProgress
         from moegs_ns.training.run_stages import run_stages
 
         with StageProgress(stages, console) as progress:
-            run_stages(stages, _devices(self.devices), progress.notify, progress.tick)
+            run_stages(stages, chosen_devices(self.devices), progress.notify, progress.tick)
 
     def _show_results(self, stages: list["Stage"], console: "Console") -> None:
         from moegs_ns.cli.report import object_tables
@@ -137,18 +138,3 @@ def _show_plan(stages: list["Stage"], console: "Console") -> None:
     for stage in stages:
         for warning in stage.check_made_alike():
             console.print(f"warning: {warning}", style="yellow", soft_wrap=True, highlight=False, markup=False)
-
-
-def _devices(wanted: tuple[str, ...]) -> tuple[str | None, ...]:
-    """CUDA device numbers as processes are to see them; ``(None,)`` where there is at most one."""
-    import os
-
-    if wanted:
-        return wanted
-    import torch
-
-    count = torch.cuda.device_count()
-    if count <= 1:
-        return (None,)
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return tuple(visible.split(",")[:count]) if visible else tuple(map(str, range(count)))

@@ -2,8 +2,8 @@
 
 A *recipe* belongs to one expert and follows its paper. A *preset* (``quick``, ``demo`` ...) overrides some of its
 numbers for a purpose, may add data-parser options, and may have a ``budget``: the share of its steps every expert is
-trained for, its whole schedule with it. Both resolve to plain numbers; nothing else of them is kept, so a run's
-``config.yml`` says all.
+trained for, its whole schedule with it. One may build on others (``extends``), which it then varies. Both resolve to
+plain numbers; nothing else of them is kept, so a run's ``config.yml`` says all.
 """
 
 import tomllib
@@ -192,7 +192,8 @@ def known_experts() -> list[str]:
 
 
 def preset_file(preset: str) -> Path:
-    """Where a preset lies: the name of a shipped one, or the path of a TOML file of one's own (``my/preset.toml``)."""
+    """Where a preset lies: the name of a shipped one, of configs/presets or configs/scenes, or the path of a TOML file
+    of one's own (``my/preset.toml``)."""
     if preset.endswith(".toml"):
         path = Path(preset).expanduser()
         if not path.is_file():
@@ -200,7 +201,8 @@ def preset_file(preset: str) -> Path:
                 f"expected a preset file at {path}, found none; give a TOML file or a preset's name"
             )
         return path
-    return resource_dir("configs") / "presets" / f"{preset}.toml"
+    places = [resource_dir("configs") / kind / f"{preset}.toml" for kind in ("presets", "scenes")]
+    return next((place for place in places if place.is_file()), places[0])
 
 
 def _read(path: Path, kind: str) -> dict[str, Any]:
@@ -250,7 +252,7 @@ def load_recipe(expert: str, preset: str | None = None) -> Recipe:
         optimizers={group: OptimizerRecipe(**values) for group, values in table.get("optimizers", {}).items()},
         datamanager=table.get("datamanager", {}),
     )
-    layers = preset_layers(preset) if preset is not None else []
+    layers = expanded_layers(preset) if preset is not None else []
     varied = recipe
     for layer in layers:
         varied = _varied(varied, expert, layer)
@@ -264,9 +266,27 @@ def preset_layers(preset: str) -> list[str]:
     return preset.split("+")
 
 
+def expanded_layers(preset: str) -> list[str]:
+    """The layers of a preset, each behind those it extends.
+
+    Raises:
+        ValueError: ``extends`` is no list of presets, or leads back to where it began.
+    """
+    return [one for layer in preset_layers(preset) for one in _expanded(layer, ())]
+
+
+def _expanded(layer: str, within: tuple[str, ...]) -> list[str]:
+    bases = read_preset(layer).get("extends", [])
+    if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
+        raise ValueError(f"expected extends as a list of presets in preset '{layer}', found {bases!r}")
+    if layer in within:
+        raise ValueError(f"expected presets that end somewhere, found a circle: {' -> '.join([*within, layer])}")
+    return [*(one for base in bases for one in _expanded(base, (*within, layer))), layer]
+
+
 def says_something(preset: str, expert: str) -> bool:
     """Whether a preset (one layer) has anything to say about how an expert, or the router, is trained."""
-    return bool({expert, "budget", "data"} & set(read_preset(preset)))
+    return any({expert, "budget", "data"} & set(read_preset(layer)) for layer in expanded_layers(preset))
 
 
 def _only_of_routers(layers: list[str]) -> bool:
@@ -277,11 +297,11 @@ def _only_of_routers(layers: list[str]) -> bool:
 def _varied(recipe: Recipe, expert: str, preset: str) -> Recipe:
     """A recipe as one preset changes it."""
     variation = read_preset(preset)
-    strangers = sorted(set(variation) - {"data", "budget", "router", *known_experts()})
+    strangers = sorted(set(variation) - {"extends", "data", "budget", "router", *known_experts()})
     if strangers:
         raise ValueError(
-            f"expected data, budget, router and experts ({', '.join(known_experts())}) in preset '{preset}', found "
-            f"{', '.join(strangers)}"
+            f"expected extends, data, budget, router and experts ({', '.join(known_experts())}) in preset '{preset}', "
+            f"found {', '.join(strangers)}"
         )
     budget = variation.get("budget")
     if budget is not None and not (isinstance(budget, int | float) and budget > 0):

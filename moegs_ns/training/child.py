@@ -1,4 +1,4 @@
-"""A child process that runs one of nerfstudio's commands: ``python -m moegs_ns.training.child PARENT COMMAND ...``.
+"""A child process that runs an ``ns-*`` or ``moegs`` command: ``python -m moegs_ns.training.child PARENT COMMAND ...``.
 
 It ends with the process that started it, however that one ends: a training left behind by a killed parent would go on
 writing into a run folder that the next call resumes. SIGTERM reaches the trainer as a keyboard interrupt, so that
@@ -12,7 +12,12 @@ import signal
 import sys
 from types import FrameType
 
-MODULES = {"ns-train": "nerfstudio.scripts.train", "ns-eval": "nerfstudio.scripts.eval"}
+#: Module and function behind each command.
+COMMANDS = {
+    "ns-train": ("nerfstudio.scripts.train", "entrypoint"),
+    "ns-eval": ("nerfstudio.scripts.eval", "entrypoint"),
+    "moegs": ("moegs_ns.cli.main", "main"),
+}
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -41,7 +46,8 @@ def main() -> int:
     sys.argv = [command, *arguments]
     try:
         end_with_parent(int(parent))
-        importlib.import_module(MODULES[command]).entrypoint()
+        module, function = COMMANDS[command]
+        getattr(importlib.import_module(module), function)()
     except KeyboardInterrupt:
         stopped = True
     return 128 + signal.SIGTERM if stopped else 0

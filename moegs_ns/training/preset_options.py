@@ -6,7 +6,7 @@ from typing import Any, get_args, get_type_hints
 from tyro.conf import Suppress
 
 from moegs_ns.experts.preset_tables import check_names, check_types
-from moegs_ns.experts.recipes import TABLE_NUMBERS, preset_file, preset_layers, read_preset
+from moegs_ns.experts.recipes import TABLE_NUMBERS, expanded_layers, preset_file, read_preset
 
 
 def check_preset_options(expert: str, preset: str) -> None:
@@ -22,7 +22,7 @@ def check_preset_options(expert: str, preset: str) -> None:
     Raises:
         ValueError: the message names file, table, option and what is similar to it.
     """
-    for layer in preset_layers(preset):
+    for layer in expanded_layers(preset):
         _check_layer(expert, layer)
 
 

@@ -8,18 +8,16 @@ import json
 import os
 import re
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from moegs_ns.reporting.evaluation_files import EVALUATION_NAME
-from moegs_ns.training.processes import CPU, Processes, RunCommand, StageFailedError, last_words, read_tail
+from moegs_ns.training.processes import Processes, RunCommand, StageFailedError, last_words, read_tail
+from moegs_ns.training.run_jobs import Event, run_jobs
 from moegs_ns.training.stages import Stage
 
-Event = Literal["train", "resume", "evaluate", "trained", "skipped", "failed"]
 Notify = Callable[[Stage, Event], None]
 
-_SECONDS_BETWEEN_TICKS = 0.5
 _STEP_IN_LOG = re.compile(r"^(?:\x1b\[\w+)*(\d+) \(\d+\.\d+%\)", re.MULTILINE)
 # Plain lines instead of a table redrawn with cursor movements: the log is a file. Not worth showing to anyone.
 _PLAIN_LOG = ("--logging.local-writer.max-log-size", "0")
@@ -87,69 +85,28 @@ def run_stages(
 ) -> None:
     """Train and evaluate all stages, independent ones side by side when there are several devices.
 
-    Finished stages are skipped, interrupted ones resumed; a run folder without a checkpoint is started anew.
+    Finished stages are skipped, interrupted ones resumed; a run folder without a checkpoint is started anew. Arguments
+    and errors are those of `run_jobs`.
+    """
+    run_jobs(stages, bring_to_end, devices, notify, tick, processes)
+
+
+def bring_to_end(stage: Stage, run: RunCommand, device: str | None, notify: Notify, retrained: frozenset[Path]) -> bool:
+    """Train and evaluate a stage, as far as that is not done.
 
     Args:
-        stages: the plan, every stage behind those it needs.
-        devices: CUDA device numbers (or ``cpu``) to hand out; ``(None,)`` trains one stage after the other. Several
-            ``cpu`` share the processor: each stage gets its part of the threads. More threads than cores gain nothing,
-            and cost a little waiting for each other.
-        notify: called (from other threads) with a stage and what happens to it.
-        tick: called twice a second, and may raise KeyboardInterrupt to stop everything.
-        processes: who runs the commands; whatever ends this function early stops them.
+        stage: what to bring to its end.
+        run: who runs the commands.
+        device: where.
+        notify: told what happens.
+        retrained: runs trained since the plan was begun; a run made of one of them is refused.
+
+    Returns:
+        Whether the stage had to be trained.
 
     Raises:
-        StageFailedError: a stage failed; those at work on other devices were let finish, no others begun.
-        ValueError: stages need runs nobody trains, or runs that are there do not fit the plan; nothing was begun.
+        StageFailedError: a process failed, or the run that is there was trained on another version of what it needs.
     """
-    processes = processes or Processes()
-    _check_plan(stages)
-    free = list(devices)
-    waiting = list(stages)
-    finished: set[Path] = set()
-    retrained: set[Path] = set()
-    running: dict[Future[bool], tuple[Stage, str | None]] = {}
-    failure: StageFailedError | None = None
-    with ThreadPoolExecutor(len(devices)) as pool:
-        try:
-            while running or (waiting and failure is None):
-                ready = [stage for stage in waiting if failure is None and finished.issuperset(stage.needs)]
-                begun = ready[: len(free)]
-                processes.threads = _threads_each([device for _, device in running.values()] + free[: len(begun)])
-                for stage in begun:
-                    waiting.remove(stage)
-                    device = free.pop(0)
-                    known = frozenset(retrained)
-                    running[pool.submit(_bring_to_end, stage, processes.run, device, notify, known)] = stage, device
-                done, _ = wait(running, timeout=_SECONDS_BETWEEN_TICKS, return_when=FIRST_COMPLETED)
-                tick()
-                for future in done:
-                    stage, device = running.pop(future)
-                    free.append(device)
-                    try:
-                        if future.result():
-                            retrained.add(stage.run)
-                        finished.add(stage.run)
-                    except StageFailedError as error:  # those already at work go on
-                        notify(stage, "failed")
-                        failure = failure or error
-        except BaseException:
-            processes.stop()
-            raise
-    if failure is not None:
-        raise failure
-
-
-def _threads_each(devices: Sequence[str | None]) -> int | None:
-    """Of those that work on the processor beside each other; None where there is one at most."""
-    together = list(devices).count(CPU)
-    return max(1, len(os.sched_getaffinity(0)) // together) if together > 1 else None
-
-
-def _bring_to_end(
-    stage: Stage, run: RunCommand, device: str | None, notify: Notify, retrained: frozenset[Path]
-) -> bool:
-    """Whether the stage had to be trained."""
     state = stage.state()
     stale = [str(needed) for needed in stage.needs if needed in retrained]
     if stale and state != "missing":
@@ -165,16 +122,3 @@ def _bring_to_end(
         evaluate_stage(stage, run, device)
     notify(stage, "skipped" if state == "finished" else "trained")
     return state != "finished"
-
-
-def _check_plan(stages: Sequence[Stage]) -> None:
-    """Before hours are spent: can every stage begin once, and do the runs that are there belong to this plan?"""
-    behind: set[Path] = set()
-    for stage in stages:
-        orphans = sorted(str(run) for run in stage.needs if run not in behind)
-        if orphans:
-            raise ValueError(
-                f"expected every stage behind those it needs, found none for {', '.join(orphans)} before {stage.run}"
-            )
-        behind.add(stage.run)
-        stage.check_made_alike()

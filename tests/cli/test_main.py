@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from moegs_ns.cli.devices import chosen_devices
 from moegs_ns.cli.main import run
-from moegs_ns.cli.train import _devices
 from moegs_ns.training.stages import Scene, plan
 from tests.reporting.runs import leave_mixture
 from tests.training.fake_processes import leave_run
@@ -184,4 +184,4 @@ def test_devices(
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert _devices(wanted) == devices
+    assert chosen_devices(wanted) == devices

@@ -1,4 +1,4 @@
-"""Suites: what is trained, what is kept of it, and the page written from what was kept."""
+"""Suites as benchmarks run them: what is kept, and the page written from what was kept."""
 
 import importlib
 import json
@@ -75,59 +75,6 @@ def kept_run(seed: int, psnr: float, fps: float = 100.0) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("name", ["basketball_quick", "basketball_five", "mixed_demo"])
-def test_shipped_suites_name_what_exists(scripts: dict[str, ModuleType], name: str, tmp_path: Path) -> None:
-    suite = scripts["suites"].read_suite(name)
-    if suite.data.startswith("examples"):
-        plans = suite.plans(tmp_path)
-        assert len(plans) == len(suite.seeds)
-        methods = {stage.method for stage in plans[0]}
-        assert {f"moegs-{name}" for names in suite.experts for name in names} <= methods
-    for experts in suite.experts:
-        for expert in (*experts, *(["router"] if len(experts) > 1 else [])):
-            from moegs_ns.experts.recipes import load_recipe
-
-            assert load_recipe(expert, suite.preset).steps > 0
-
-
-def test_runs_of_a_suite_with_options_lie_apart(scripts: dict[str, ModuleType], tmp_path: Path) -> None:
-    usual = scripts["suites"].Suite("usual", "", "examples/mixed", (("stg",),), (1,), "demo")
-    other = scripts["suites"].Suite("other", "", "examples/mixed", (("stg",),), (1,), "demo", options=("--x", "y"))
-    (mine,), (theirs,) = usual.plans(tmp_path)[0], other.plans(tmp_path)[0]
-    assert mine.run == tmp_path / "mixed" / "moegs-stg" / "demo-seed1"
-    assert theirs.run == tmp_path / "other" / "mixed" / "moegs-stg" / "demo-seed1"
-
-
-def test_experts_that_sets_share_are_one_stage(scripts: dict[str, ModuleType], tmp_path: Path) -> None:
-    sets = (("stg", "4dgaussians"), ("stg", "ed3dgs", "4dgaussians"), ("stg",))
-    suite = scripts["suites"].Suite("try", "", "examples/mixed", sets, (1, 2), "demo")
-    for seed, stages in zip((1, 2), suite.plans(tmp_path), strict=True):
-        assert [f"{stage.run.parent.name}/{stage.run.name}" for stage in stages] == [
-            f"moegs-stg/demo-seed{seed}",
-            f"moegs-4dgaussians/demo-seed{seed}",
-            f"moegs-router/demo-seed{seed}-stg+4dgaussians",
-            f"moegs-ed3dgs/demo-seed{seed}",
-            f"moegs-router/demo-seed{seed}-stg+ed3dgs+4dgaussians",
-        ]
-        names = {stage.run: stage.method for stage in stages}
-        assert [[names[run] for run in stage.needs] for stage in stages if stage.needs] == [
-            ["moegs-stg", "moegs-4dgaussians"],
-            ["moegs-stg", "moegs-ed3dgs", "moegs-4dgaussians"],
-        ]
-
-
-def test_a_suite_that_does_not_exist_is_refused_with_those_that_do(scripts: dict[str, ModuleType]) -> None:
-    with pytest.raises(ValueError, match="unknown suite 'nothing'; known: .*basketball_quick"):
-        scripts["suites"].read_suite("nothing")
-
-
-def test_a_suite_with_an_unknown_key_is_refused(scripts: dict[str, ModuleType], tmp_path: Path) -> None:
-    file = tmp_path / "odd.toml"
-    file.write_text('description = ""\ndata = "x"\nexperts = [["stg"]]\nseeds = [1]\npresets = "quick"\n')
-    with pytest.raises(ValueError, match="presets"):
-        scripts["suites"].read_suite(str(file))
-
-
 def test_what_is_kept_names_no_folder_of_this_machine(
     scripts: dict[str, ModuleType], project_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -202,24 +149,3 @@ def test_a_suite_is_trained_evaluated_and_kept_once(project_root: Path, tmp_path
     assert str(project_root) not in text
     assert "skipped: mixed/moegs-stg/preset-seed7" in run()
     assert file.read_text() == text
-
-
-def test_further_routers_share_the_experts_of_the_last_set(scripts: dict[str, ModuleType], tmp_path: Path) -> None:
-    suite = scripts["suites"].Suite(
-        name="some",
-        description="a scene",
-        data="examples/mixed",
-        experts=(("stg", "4dgaussians"), ("stg", "ed3dgs")),
-        seeds=(1,),
-        preset="demo",
-        routers=("pixel-router",),
-    )
-    (stages,) = suite.plans(tmp_path)
-    assert [stage.run.relative_to(tmp_path / "mixed").as_posix() for stage in stages] == [
-        "moegs-stg/demo-seed1",
-        "moegs-4dgaussians/demo-seed1",
-        "moegs-router/demo-seed1-stg+4dgaussians",
-        "moegs-ed3dgs/demo-seed1",
-        "moegs-router/demo-seed1-stg+ed3dgs",
-        "moegs-router/demo+pixel-router-seed1-stg+ed3dgs",
-    ]

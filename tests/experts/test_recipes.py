@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from moegs_ns.experts.recipes import load_recipe
+from moegs_ns.experts.recipes import load_recipe, says_something
 from moegs_ns.experts.registry import EXPERTS, expert_family
 from moegs_ns.paths import resource_dir
 
@@ -26,7 +26,7 @@ SCENES = sorted((resource_dir("configs") / "scenes").glob("*.toml"))
 
 @pytest.mark.parametrize("path", SCENES, ids=lambda path: path.stem)
 def test_files_of_scenes_are_presets_that_name_existing_options_only(path: Path) -> None:
-    for expert in tomllib.loads(path.read_text("utf8")).keys() - {"data", "router"}:
+    for expert in tomllib.loads(path.read_text("utf8")).keys() - {"extends", "data", "router"}:
         family, recipe = expert_family(expert), load_recipe(expert, str(path))
         assert set(recipe.model) <= {field.name for field in dataclasses.fields(family.config)}
         options, data = recipe.command_line(load_recipe(expert))
@@ -213,3 +213,24 @@ def test_scaling_rounds_and_leaves_never_never() -> None:
     for factor in (0.0, -1.0, float("nan")):
         with pytest.raises(ValueError, match="positive factor"):
             own.scaled(factor)
+
+
+def test_a_preset_varies_those_it_extends(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.toml"
+    mine.write_text('extends = ["n3v_densify1", "n3v_ex4dgs"]\n[stg.model]\nhead = "sh"\n')
+    base, own = load_recipe("stg", "n3v_densify1"), load_recipe("stg", str(mine))
+    assert (base.model["head"], own.model["head"]) == ("full", "sh")
+    assert (own.steps, own.model["min_z"], own.data) == (base.steps, base.model["min_z"], base.data)
+    assert load_recipe("ex4dgs", str(mine)).model["near"] == 4.0
+    assert says_something(str(mine), "ed3dgs"), "its data options come from what it extends"
+
+
+def test_presets_that_extend_one_another_in_a_circle_are_refused(tmp_path: Path) -> None:
+    first, second = tmp_path / "first.toml", tmp_path / "second.toml"
+    first.write_text(f'extends = ["{second}"]\n')
+    second.write_text(f'extends = ["{first}"]\n')
+    with pytest.raises(ValueError, match=r"a circle: .*first.toml -> .*second.toml -> .*first.toml"):
+        load_recipe("stg", str(first))
+    first.write_text('extends = "quick"\n')
+    with pytest.raises(ValueError, match="expected extends as a list of presets"):
+        load_recipe("stg", str(first))

@@ -33,7 +33,10 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 _WIRED = set(MAY_IMPORT)
 MAY_IMPORT["training"] = set(_WIRED)
-MAY_IMPORT["cli"] = _WIRED | {"training"}
+MAY_IMPORT["benching"] = {
+    *("paths", "runs", "experts", "router", "reporting", "preparation", "training"),
+}
+MAY_IMPORT["cli"] = _WIRED | {"training", "benching"}
 MAY_IMPORT["method_configs"] = _WIRED | {"training"}
 MAY_IMPORT["dataparser_configs"] = {"scene"}
 NOBODY_IMPORTS = {"method_configs", "dataparser_configs", "cli"}

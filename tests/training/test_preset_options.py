@@ -94,7 +94,7 @@ def test_nerfstudio_understands_the_command_lines_of_scenes(preset: str, tmp_pat
             type(default), default=default, args=arguments[:border], config=(tyro.conf.FlagConversionOff,)
         )
         options = tyro.cli(layout.config, args=arguments[border + 1 :], config=(tyro.conf.FlagConversionOff,))
-        data = tomllib.loads(Path(preset).read_text("utf8"))["data"]
+        data = load_recipe(expert, preset).data
         assert data and {name: getattr(options, name) for name in data} == data
         recipe = load_recipe(expert, preset)
         assert config.max_num_iterations == recipe.steps

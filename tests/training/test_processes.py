@@ -156,7 +156,7 @@ def entrypoint():
         print("interrupted", flush=True)
 
 sys.modules["stand_in"] = types.SimpleNamespace(entrypoint=entrypoint)
-child.MODULES = {"ns-train": "stand_in"}
+child.COMMANDS = {"ns-train": ("stand_in", "entrypoint")}
 sys.exit(child.main())
 """
 
