@@ -19,8 +19,7 @@ if (location.protocol === "file:") {
         });
       });
       this.frame.srcdoc = "<!doctype html><body></body>";
-      document.addEventListener("DOMContentLoaded", () => document.body.append(this.frame));
-      if (document.body) document.body.append(this.frame);
+      document.body.append(this.frame); // the site starts its worker at the end of the body
     }
     postMessage(data) {
       this.loaded.then((inside) => inside.dispatchEvent(new MessageEvent("message", { data })));

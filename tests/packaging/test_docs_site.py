@@ -151,10 +151,10 @@ def test_the_search_answers_from_disk(site: Path) -> None:
         requests: list[str] = []
         page.on("request", lambda request: requests.append(request.url))
         page.goto((site / "usage.html").as_uri())
-        page.fill("input.md-search__input", "bullet distrust gate")
-        page.fill("input.md-search__input", "responsibility of Gaussians")
-        found = page.wait_for_selector(".md-search-result__item", state="attached")
-        assert found is not None
+        page.click("input.md-search__input")
+        page.wait_for_function("!document.querySelector('.md-search-result__meta').innerText.includes('Initializing')")
+        page.keyboard.type("responsibility of Gaussians")
+        page.wait_for_selector(".md-search-result__item", state="attached")
         assert "responsib" in page.inner_text(".md-search-result__list").lower()
     assert requests
     assert [url for url in requests if not url.startswith(("file:", "data:", "about:", "blob:"))] == []
