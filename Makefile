@@ -8,7 +8,7 @@ PYTHON ?= $(shell for p in python3.11 python3 python; do \
 VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
-CHECKED := moegs_ns tests tools benchmarks setup.py
+CHECKED := moegs_ns tests tools benchmarks integrations setup.py
 
 .PHONY: help env demo lint format test test-slow test-all docs wheel lock clean
 
