@@ -58,22 +58,22 @@ class ExpertMethod:
                 f"{'neither' if checkpoint is None else 'both: training cannot be resumed'}"
             )
         self._checkpoint = checkpoint
+        self._overrides = dict(config_overrides or {})
         self._trainer: Any = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         if train_dataset is not None:
             self._columns = columns_of(train_dataset)
-            self._train_on(train_dataset, config_overrides or {})
             self._step = 0
+            self._train_on(train_dataset)
             return
         from moegs_ns.runs.record import read_run_record
         from moegs_ns.training.load_run import load_model
 
-        assert checkpoint is not None
-        run = Path(checkpoint)
+        run = Path(checkpoint or "")
         self._columns = json.loads((run / _COLUMNS).read_text("utf8"))
         self._model = load_model(run)
         record = read_run_record(run)
-        self._steps, self._overrides = int(record["progress"]["steps_total"]), {}
+        self._steps = int(record["progress"]["steps_total"])
         self._step = int(record["progress"]["steps_done"])
 
     # -- what NerfBaselines asks ---------------------------------------------------------------------------------------
@@ -163,7 +163,7 @@ class ExpertMethod:
 
     # -- how -----------------------------------------------------------------------------------------------------------
 
-    def _train_on(self, dataset: Mapping[str, Any], overrides: Mapping[str, Any]) -> None:
+    def _train_on(self, dataset: Mapping[str, Any]) -> None:
         from moegs_ns import method_configs
         from moegs_ns.scene.dataparsers.transforms import TransformsDataParserConfig
 
@@ -179,9 +179,9 @@ class ExpertMethod:
         config.data = manager.data = folder / "scene"
         if static or _CAMERA not in self._columns:
             manager.same_instant = False  # pairs of images of one instant need to know of cameras
-        for name, value in overrides.items():
+        for name, value in self._overrides.items():
             set_option(config, name, value)
-        self._steps, self._overrides = config.max_num_iterations, dict(overrides)
+        self._steps = config.max_num_iterations
         self._trainer = config.setup(local_rank=0, world_size=1)
         self._trainer.setup()
         self._model = self._trainer.pipeline.model
@@ -260,7 +260,7 @@ def write_capture(folder: Path, dataset: Mapping[str, Any], columns: list[str]) 
             }
         )
     # The data parser wants a test image. NerfBaselines keeps its own; a copy of a training image stands in, never used.
-    trained = [frame["file_path"] for frame in frames]
+    trained = [str(frame["file_path"]) for frame in frames]
     frames.append({**frames[0], "file_path": "images/stand_in.png"})
     shutil.copyfile(folder / trained[0], folder / "images" / "stand_in.png")
     content = {

@@ -86,20 +86,20 @@ def shrink_presets(folder: Path) -> None:
 
 
 def shrink_suites(folder: Path) -> None:
-    """Leave suites and sweeps of the copy one small mixture and one seed, and sweeps two choices."""
+    """Leave suites and sweeps of the copy one small mixture and one seed, and sweeps two choices; all else stays."""
     for path in [*(folder / "configs" / "suites").glob("*.toml"), *(folder / "configs" / "sweeps").glob("*.toml")]:
-        table = tomllib.loads(path.read_text("utf8"))
-        if "experts" not in table:
-            continue
+        text = path.read_text("utf8")
+        experts = tomllib.loads(text).get("experts", [""])
         mixture = json.dumps(rules.SUITE_EXPERTS)
-        experts = f"[{mixture}]" if isinstance(table["experts"][0], list) else mixture
-        lines = [
-            f"{key} = {json.dumps(table[key])}" for key in ("description", "data", "preset", "val_cams") if key in table
-        ]
-        lines += [f"experts = {experts}", "seeds = [42]"]
-        for choice in table.get("choice", ())[:2]:
-            lines += ["[[choice]]", *(f"{key} = {json.dumps(choice[key])}" for key in ("label", "options"))]
-        path.write_text("\n".join(lines) + "\n", "utf8")
+        text = with_value(text, "experts", f"[{mixture}]" if isinstance(experts[0], list) else mixture)
+        text = with_value(text, "seeds", "[42]")
+        text = with_value(text, "routers", "[]")
+        path.write_text("[[choice]]".join(text.split("[[choice]]")[:3]), "utf8")
+
+
+def with_value(text: str, key: str, value: str) -> str:
+    """TOML with another value of a key that stands at the top and holds a list; as it is where there is none."""
+    return re.sub(rf"^{key} = \[(?:[^\[\]#]|#.*|\[[^\]]*\])*\]", f"{key} = {value}", text, count=1, flags=re.MULTILINE)
 
 
 class Commands:

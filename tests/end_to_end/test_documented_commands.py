@@ -82,7 +82,7 @@ def test_commands_are_found_as_a_reader_sees_them(tmp_path: Path) -> None:
     assert pages(tmp_path) == ["README.md", "docs/usage.md"]
     assert [(command.page, command.line, command.arguments()) for command in documented_commands(tmp_path)] == [
         ("README.md", 3, ["ns-eval", "--load-config", "outputs/a/config.yml", "--output-path", "b.json"]),
-        ("README.md", 11, ["moegs", "train", "x"]),
+        ("README.md", 12, ["moegs", "train", "x"]),
         ("docs/usage.md", 3, ["ns-train", "moegs-stg", "--data", "$RUN"]),
     ]
 
