@@ -33,13 +33,13 @@ class ExpertMethod:
     """One expert, trained by nerfstudio's trainer on what NerfBaselines hands over.
 
     Args:
-        checkpoint: folder that `save` wrote.
+        checkpoint: folder that `save` wrote, to render, or with ``train_dataset`` to train on.
         train_dataset: NerfBaselines' data set with its images.
         config_overrides: options of ``ns-train moegs-<expert>`` by dotted name, such as
             ``{"pipeline.model.max_gaussians": "20000", "max_num_iterations": "2500"}``.
 
     Raises:
-        ValueError: neither checkpoint nor data set, both, cameras that are no pinholes, an option that does not exist.
+        ValueError: neither checkpoint nor data set, cameras that are no pinholes, an option that does not exist.
     """
 
     expert = ""
@@ -52,18 +52,15 @@ class ExpertMethod:
         train_dataset: Mapping[str, Any] | None = None,
         config_overrides: Mapping[str, Any] | None = None,
     ) -> None:
-        if (checkpoint is None) == (train_dataset is None):
-            raise ValueError(
-                "expected a checkpoint to render or a data set to train on, found "
-                f"{'neither' if checkpoint is None else 'both: training cannot be resumed'}"
-            )
+        if checkpoint is None and train_dataset is None:
+            raise ValueError("expected a checkpoint to render, a data set to train on or both, found neither")
         self._checkpoint = checkpoint
         self._overrides = dict(config_overrides or {})
+        self._loaded_step: int | None = None
         self._trainer: Any = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         if train_dataset is not None:
             self._columns = columns_of(train_dataset)
-            self._step = 0
             self._train_on(train_dataset)
             return
         from moegs_ns.runs.record import read_run_record
@@ -74,7 +71,7 @@ class ExpertMethod:
         self._model = load_model(run)
         record = read_run_record(run)
         self._steps = int(record["progress"]["steps_total"])
-        self._step = int(record["progress"]["steps_done"])
+        self._step = self._loaded_step = int(record["progress"]["steps_done"])
 
     # -- what NerfBaselines asks ---------------------------------------------------------------------------------------
 
@@ -86,7 +83,7 @@ class ExpertMethod:
             "required_features": frozenset(("color", "points3D_xyz", "points3D_rgb")),
             "supported_camera_models": frozenset(("pinhole",)),
             "supported_outputs": ("color", {"name": "depth", "type": "depth"}, "accumulation"),
-            "can_resume_training": False,
+            "can_resume_training": True,
         }
 
     def get_info(self) -> dict[str, Any]:
@@ -94,7 +91,7 @@ class ExpertMethod:
         return {
             **self.get_method_info(),
             "num_iterations": self._steps,
-            "loaded_step": None if self._checkpoint is None else self._step,
+            "loaded_step": self._loaded_step,
             "loaded_checkpoint": self._checkpoint,
             "hparams": {key: str(value) for key, value in self._overrides.items()},
         }
@@ -165,23 +162,30 @@ class ExpertMethod:
 
     def _train_on(self, dataset: Mapping[str, Any]) -> None:
         from moegs_ns import method_configs
+        from moegs_ns.runs.checkpoint_files import find_checkpoint
+        from moegs_ns.runs.record import read_run_record
         from moegs_ns.scene.dataparsers.transforms import TransformsDataParserConfig
 
         self._folder = tempfile.TemporaryDirectory(prefix="moegs-nerfbaselines-")
         folder = Path(self._folder.name)
-        static = write_capture(folder / "scene", dataset, self._columns)
+        times = write_capture(folder / "scene", dataset, self._columns)
+        _, images_of_instants = np.unique(times, return_counts=True)
         config = copy.deepcopy(getattr(method_configs, self.method_id.replace("-", "_")).config)
         config.output_dir, config.experiment_name, config.timestamp = folder, "scene", "run"
         config.vis = "tensorboard"
         config.steps_per_save = config.steps_per_eval_image = config.steps_per_eval_all_images = 0
         manager = config.pipeline.datamanager
-        manager.dataparser = TransformsDataParserConfig(num_frames=1 if static else None)
+        manager.dataparser = TransformsDataParserConfig(num_frames=1 if len(images_of_instants) == 1 else None)
         config.data = manager.data = folder / "scene"
-        if static or _CAMERA not in self._columns:
-            manager.same_instant = False  # pairs of images of one instant need to know of cameras
+        if images_of_instants.min() < manager.cameras_per_step:
+            manager.same_instant = False  # an instant without another view, as in a capture by one camera
         for name, value in self._overrides.items():
             set_option(config, name, value)
-        self._steps = config.max_num_iterations
+        self._steps, self._step = config.max_num_iterations, 0
+        if self._checkpoint is not None:
+            config.load_checkpoint = find_checkpoint(Path(self._checkpoint))
+            self._step = int(read_run_record(Path(self._checkpoint))["progress"]["steps_done"])
+            self._loaded_step = self._step
         self._trainer = config.setup(local_rank=0, world_size=1)
         self._trainer.setup()
         self._model = self._trainer.pipeline.model
@@ -218,11 +222,11 @@ def columns_of(dataset: Mapping[str, Any]) -> list[str]:
     return list(dataset["metadata"].get("camera_metadata", ()))
 
 
-def write_capture(folder: Path, dataset: Mapping[str, Any], columns: list[str]) -> bool:
+def write_capture(folder: Path, dataset: Mapping[str, Any], columns: list[str]) -> np.ndarray:
     """Write a data set in nerfstudio's format with times, all images for training.
 
     Returns:
-        Whether all images are of one instant.
+        ``[N]``, the images' times.
 
     Raises:
         ValueError: cameras that are no pinholes, or images that are not 8-bit RGB.
@@ -274,7 +278,7 @@ def write_capture(folder: Path, dataset: Mapping[str, Any], columns: list[str]) 
     if points is not None and len(points):
         colors = np.full((len(points), 3), 128) if colors is None else colors
         write_ply(folder / "points3D.ply", PointCloud(np.asarray(points, np.float32), np.asarray(colors, np.uint8)))
-    return bool(np.ptp(times) == 0.0)
+    return np.asarray(times)
 
 
 def set_option(config: Any, name: str, value: Any) -> None:
