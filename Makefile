@@ -8,9 +8,9 @@ PYTHON ?= $(shell for p in python3.11 python3 python; do \
 VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
-CHECKED := moegs_ns tests tools benchmarks setup.py
+CHECKED := moegs_ns tests tools benchmarks integrations setup.py
 
-.PHONY: help env demo lint format test test-slow test-all wheel lock clean
+.PHONY: help env demo lint format test test-slow test-all docs wheel lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ test-slow: env ## the tests marked slow
 	$(PYTEST) -m slow --durations=10
 
 test-all: test test-slow ## quick and slow tests
+
+docs: env ## build README and docs/ as a site that opens from disk, build/docs/index.html; broken links fail
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 wheel: env ## build dist/moegs_ns-*.whl with presets and kernels, on x86-64 Linux compiled for three levels of processors
 	rm -rf build dist

@@ -1,7 +1,5 @@
-"""Every command line of the README and of docs/usage.md is one that the commands understand."""
+"""Every command line of the pages is one that the commands understand; `test_commands_run` runs them."""
 
-import re
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -9,24 +7,17 @@ import pytest
 import tyro
 
 from moegs_ns.cli.main import with_kinds
+from tests.end_to_end.documented_commands import DocumentedCommand, documented_commands, expanded, pages
 
-PAGES = ("README.md", "docs/usage.md", "docs/export.md", "examples/mixed/README.md")
-COMMANDS = ("ns-train", "ns-eval", "ns-render", "ns-viewer", "moegs", "python", "make", "source")
+ROOT = Path(__file__).resolve().parents[2]
+COMMANDS = documented_commands(ROOT)
+UNDERSTOOD = ("ns-train", "ns-eval", "ns-render", "ns-viewer", "moegs")
+#: Others that pages show. Make's targets: tests/packaging/test_repository.py.
+OTHERS = ("python", "make", "source", "pip", "export", "nerfbaselines")
 
 
-def documented() -> list[tuple[str, list[str]]]:
-    """Page and words of every command in a fenced or indented block, continued lines joined."""
-    root = Path(__file__).resolve().parents[2]
-    found = []
-    for page in PAGES:
-        text = (root / page).read_text("utf8")
-        blocks = re.findall(r"^```bash\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-        blocks += re.findall(r"^ {4}(?=ns-|moegs )(.*)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
-        for line in "\n".join(blocks).replace("\\\n", " ").splitlines():
-            words = shlex.split(line, comments=True)
-            if words and "=" not in words[0]:
-                found.append((page, words))
-    return found
+def _name(command: DocumentedCommand) -> str:
+    return f"{command.page}:{command.line}: {command}"
 
 
 def parser(command: str, words: list[str]) -> Any:
@@ -53,31 +44,53 @@ def parser(command: str, words: list[str]) -> Any:
 
 
 def test_the_pages_show_every_command() -> None:
-    shown = {words[0] for _, words in documented()}
-    assert shown <= set(COMMANDS)
-    assert {"ns-train", "ns-eval", "ns-render", "ns-viewer", "moegs"} <= shown
+    shown = {command.words[0] for command in COMMANDS}
+    assert shown <= {*UNDERSTOOD, *OTHERS}
+    assert set(UNDERSTOOD) <= shown
 
 
-@pytest.mark.parametrize(("page", "words"), documented(), ids=lambda value: value if isinstance(value, str) else "")
-def test_a_documented_command_is_understood(page: str, words: list[str], project_root: Path) -> None:
-    command, *arguments = words
-    if command == "python":
-        assert (project_root / arguments[0]).is_file()
+@pytest.mark.parametrize("command", COMMANDS, ids=_name)
+def test_a_documented_command_is_understood(command: DocumentedCommand) -> None:
+    program, *arguments = command.arguments()
+    if program == "python":
+        assert (ROOT / arguments[0]).is_file()
+    if program not in UNDERSTOOD:
         return
-    if command in ("make", "source"):
-        return  # targets: tests/packaging/test_repository.py
-    if command == "moegs":
+    if program == "moegs":
         if "--" in arguments:
             arguments = arguments[: arguments.index("--")]  # the rest is the data parser's
         arguments = with_kinds(arguments)
     try:
-        tyro.cli(parser(command, arguments), args=[argument.replace("$RUN", "outputs/run") for argument in arguments])
+        tyro.cli(parser(program, arguments), args=arguments)
     except SystemExit as exit:
-        pytest.fail(f"{page}: {shlex.join(words)} is not understood ({exit})")
+        pytest.fail(f"{_name(command)} is not understood ({exit})")
 
 
 def test_documented_paths_exist(project_root: Path) -> None:
     """Scenes of the checkout that commands name."""
-    named = {word for _, words in documented() for word in words if word.startswith("examples/")}
+    named = {word for command in COMMANDS for word in command.words if word.startswith("examples/")}
     assert named
     assert all((project_root / name).is_dir() for name in named)
+
+
+def test_commands_are_found_as_a_reader_sees_them(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "mkdocs.yml").write_text("nav:\n  - First: index.md\n  - usage.md\n  - Made: made.md\n")
+    (tmp_path / "README.md").write_text(
+        "```bash\nRUN=outputs/a\nns-eval --load-config $RUN/config.yml \\\n    --output-path b.json   # scores\n```\n"
+        "```toml\nmoegs = 1\n```\n- a list\n\n  ```bash\n  moegs train x\n  ```\n"
+    )
+    (tmp_path / "docs" / "usage.md").write_text("By hand\n\n    ns-train moegs-stg --data $RUN\n\n`moegs data`\n")
+    (tmp_path / "docs" / "made.md").write_text("Written by a script; do not edit.\n```bash\nmoegs fuse x\n```\n")
+    assert pages(tmp_path) == ["README.md", "docs/usage.md"]
+    assert [(command.page, command.line, command.arguments()) for command in documented_commands(tmp_path)] == [
+        ("README.md", 3, ["ns-eval", "--load-config", "outputs/a/config.yml", "--output-path", "b.json"]),
+        ("README.md", 12, ["moegs", "train", "x"]),
+        ("docs/usage.md", 3, ["ns-train", "moegs-stg", "--data", "$RUN"]),
+    ]
+
+
+def test_patterns_are_expanded_as_a_shell_does(tmp_path: Path) -> None:
+    for name in ("demo-b", "demo-a", "other"):
+        (tmp_path / name).mkdir()
+    assert expanded(["report", "demo*", "none*"], tmp_path) == ["report", "demo-a", "demo-b", "none*"]
