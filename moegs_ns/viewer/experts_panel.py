@@ -1,8 +1,7 @@
-"""Switches for the experts of a mixture or a fused model, with their colours."""
+"""Switches for the experts of a mixture or a fused model."""
 
 from collections.abc import Mapping
 
-from moegs_ns.exporting.palette import expert_color
 from moegs_ns.viewer.running_viewer import RunningViewer
 
 
@@ -21,10 +20,9 @@ class ExpertsPanel:
     def install(self, running: RunningViewer) -> None:
         """Put the elements where the viewer's elements go at present."""
         self._running = running
-        running.gui.add_markdown(legend(list(self._counts)))
         self._boxes = {}
-        for name in self._counts:
-            self._boxes[name] = box = running.gui.add_checkbox(name, True, hint="Whether this expert takes part")
+        for name, count in self._counts.items():
+            self._boxes[name] = box = running.gui.add_checkbox(name, True, hint=f"{count:,} Gaussians")
             box.on_update(lambda _, name=name: self._switch(name))
 
     def _switch(self, name: str) -> None:
@@ -35,12 +33,3 @@ class ExpertsPanel:
         elif off != self.left_out:
             self.left_out = off
             self._running.rerender()
-
-
-def legend(names: list[str]) -> str:
-    """Markdown: each expert's name beside its colour. The viewer draws a chip beside codes of colours."""
-    lines = []
-    for place, name in enumerate(names):
-        red, green, blue = expert_color(place)
-        lines.append(f"`#{red:02X}{green:02X}{blue:02X}` {name}")
-    return "  \n".join(lines)

@@ -24,6 +24,7 @@ from moegs_ns.viewer.training_views import TrainingViews
 
 # Folders stand above nerfstudio's own elements, whose order counts up from 0.
 _ABOVE = -100.0
+_BRAND = (255, 211, 105)
 # Lines run through centres of Gaussians, half of which lie behind the surface they make.
 _LINES_SHOW_THROUGH = 1.05
 
@@ -51,6 +52,8 @@ class ViewerPage(ViewerControl):
         if viewer.trainer is None:  # nothing to pause or to resume
             viewer.pause_train.visible = viewer.resume_train.visible = False
         viewer.stats_markdown.visible = False  # the statistics say it, too
+        # nerfstudio's theme without its title bar, whose logo comes from the net.
+        self.running.gui.configure_theme(control_layout="collapsible", dark_mode=True, brand_color=_BRAND)
         self.server.on_client_connect(lambda client: RenderThread.take_over(self, viewer, client))
 
     def _choose_panels(self, model: Model) -> None:

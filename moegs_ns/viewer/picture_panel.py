@@ -34,6 +34,7 @@ class PicturePanel:
             "Gate tint", 0.0, 1.0, 0.05, 0.0, visible=False, hint="Lay the experts' colours over the picture"
         )
         self._tint.on_update(lambda _: running.rerender())
+        self._legend = running.gui.add_markdown(pictures.legend(self._experts), visible=False)
         # nerfstudio's own chooser stays where it is, and the two say the same.
         output_type = running.control_panel._output_render
         chosen = output_type.cb_hook
@@ -88,7 +89,7 @@ class PicturePanel:
         if names != self._known:
             self._known = names
             self._show.options = [self._title(name) for name in names]
-        self._tint.visible = has_gates
+        self._tint.visible = self._legend.visible = has_gates
 
     def _choose(self) -> None:
         output = next((name for name in self._known if self._title(name) == self._show.value), None)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from moegs_ns.exporting.gate_picture import winner_map
-from moegs_ns.exporting.palette import EXPERT_COLORS, error_colors
+from moegs_ns.exporting.palette import EXPERT_COLORS, error_colors, expert_color
 
 #: Pictures made here, not by a model.
 WINNER, ERROR = "winner", "error"
@@ -81,3 +81,13 @@ def is_share(output: str) -> bool:
 def psnr(image: Tensor, truth: Tensor) -> float:
     """In dB, of images in [0,1]; 120 at most."""
     return float(-10 * torch.log10((image - truth).square().mean().clamp_min(1e-12)))
+
+
+def legend(experts: Sequence[str]) -> str:
+    """A line of each expert's colour and name, in the viewer's Markdown, which takes JSX."""
+    entries = []
+    for place, name in enumerate(experts):
+        red, green, blue = expert_color(place)
+        color = f'{{{{color: "#{red:02X}{green:02X}{blue:02X}"}}}}'
+        entries.append(f'<span style={{{{whiteSpace: "nowrap"}}}}><span style={color}>■</span> {name}</span>')
+    return " &nbsp; ".join(entries)

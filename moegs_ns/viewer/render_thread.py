@@ -5,14 +5,12 @@ nerfstudio's own has the right idea, and this is it, with four things changed fo
 - Pictures on the move are as large as the time allows, see `moegs_ns.viewer.resolution`.
 - The first change after a rest is drawn at once. nerfstudio takes it for the interruption of a render that has long
   ended, draws nothing, and shows it after a fifth of a second.
-- After a move comes the fine picture, without the last coarse one once more; coarse ones are rendered without Python's
-  line trace, by which fine ones are interrupted.
+- After a move comes the fine picture, without the last coarse one once more.
 - An error while rendering is told, and the next picture tried. nerfstudio's thread would end and the window freeze.
 
 What is drawn is the page's affair (`ViewerPage.outputs`), and ``depth`` is what it is here: z-depth.
 """
 
-import contextlib
 import time
 import traceback
 from typing import TYPE_CHECKING, Any
@@ -119,8 +117,7 @@ class RenderThread(RenderStateMachine):
         camera = get_camera(camera_state, height, width)
         with self.page.running.looking_at_model() as model:
             start = time.perf_counter()
-            # Only fine pictures are worth giving up; a trace would slow the others down.
-            with viewer_utils.SetTrace(self.check_interrupt) if self.state == "high" else contextlib.nullcontext():
+            with viewer_utils.SetTrace(self.check_interrupt):  # a fine picture is given up when something moves
                 outputs = self.page.outputs(model, camera.to(model.device))
             if model.device.type == "cuda":
                 torch.cuda.synchronize(model.device)

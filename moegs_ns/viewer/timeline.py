@@ -43,18 +43,18 @@ class Timeline:
         self._running, gui = running, running.gui
         self.slider = gui.add_slider("Frame", 0, max(1, self.num_frames - 1), 1, 0)
         self.slider.on_update(lambda _: self._show())
-        self._play = gui.add_button("Play", icon=viser.Icon.PLAYER_PLAY_FILLED)
+        self._play = gui.add_button("Play clip", icon=viser.Icon.PLAYER_PLAY_FILLED)
         self._play.on_click(lambda _: self.play())
-        self._pause = gui.add_button("Pause", icon=viser.Icon.PLAYER_PAUSE_FILLED, visible=False)
+        self._pause = gui.add_button("Pause clip", icon=viser.Icon.PLAYER_PAUSE_FILLED, visible=False)
         self._pause.on_click(lambda _: self.pause())
-        self._speed = gui.add_slider(
-            "Frames/s", 1, _FASTEST, 1, self._recorded_fps, hint="Frames that come too late to be drawn are left out"
-        )
         for label, by, icon in (
             ("Previous frame", -1, viser.Icon.PLAYER_TRACK_PREV),
             ("Next frame", +1, viser.Icon.PLAYER_TRACK_NEXT),
         ):
             gui.add_button(label, icon=icon, color="gray").on_click(lambda _, by=by: self._step(by))
+        self._speed = gui.add_slider(
+            "Frames/s", 1, _FASTEST, 1, self._recorded_fps, hint="Frames that come too late to be drawn are left out"
+        )
 
     def time_of(self, frame: float) -> float:
         """Time in [0,1] of a frame."""

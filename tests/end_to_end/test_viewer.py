@@ -13,8 +13,8 @@ from PIL import Image
 from moegs_ns.runs.record import read_run_record
 from tests.end_to_end.conftest import FRAMES
 from tests.end_to_end.pictures import read_pictures
-from tests.end_to_end.viewer_client import ViewerClient
 from tests.training.inprocess import render_dataset
+from tests.viewer.viewer_client import ViewerClient
 
 pytestmark = pytest.mark.slow
 
