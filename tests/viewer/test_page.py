@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator
-from copy import deepcopy
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,10 +13,11 @@ from moegs_ns.exporting.palette import EXPERT_COLORS
 from moegs_ns.router.fused import fuse
 from moegs_ns.router.mixture import MixtureModel
 from moegs_ns.viewer.page import ViewerPage
-from tests.router.building import make_camera, make_expert, make_mixture, randomise_router, save_run
+from tests.router.building import make_expert, make_mixture, randomise_router, save_run
 from tests.viewer.live import FRAMES, live_page, look
 from tests.viewer.viewer_client import ViewerClient
 
+pytestmark = pytest.mark.slow
 QUIET = 0.5
 
 
@@ -190,33 +190,6 @@ def test_an_error_is_told_and_the_viewer_lives_on(
         client.wait_for(lambda: any("division by zero" in note["body"] for note in client.notes), "a note")
     picture(client, "Frame", 2)
     picture(client, "Frame", 0)
-
-
-def test_nothing_switched_in_a_window_reaches_the_model(mixture: MixtureModel, tmp_path: Path) -> None:
-    """Two copies of a mixture train alike, one of them looked at with everything switched; so they evaluate alike."""
-    trained = {}
-    for watched in (False, True):
-        model = deepcopy(mixture).train()
-        optimizer = torch.optim.Adam(model.router.parameters(), lr=1e-2)
-        with live_page(model, tmp_path / f"{watched}") as (page, _):
-            for step in range(3):
-                if watched:
-                    count = model.describe()["num_gaussians"]
-                    page.pruning._hidden = torch.arange(count) % 2 == step % 2
-                    page.experts.left_out = frozenset({"stg"})
-                    page.picture._tint.value = 0.5
-                    page.running.control_panel._output_render.value = "error"
-                    with page.running.looking_at_model() as seen:
-                        assert not seen.training and not torch.is_grad_enabled()
-                        page.outputs(seen, make_camera(0.5))
-                assert model.training and not model.expert_models[0].training
-                optimizer.zero_grad()
-                model.get_outputs(make_camera(step / 4))["rgb"].square().mean().backward()
-                optimizer.step()
-            state = {name: value for name, value in model.state_dict().items() if not isinstance(value, str)}
-            trained[watched] = {**state, **model.eval().get_outputs_for_camera(make_camera(0.2))}
-    for name, value in trained[False].items():
-        assert torch.equal(value, trained[True][name]), name
 
 
 def test_panels_that_make_no_sense_do_not_appear(mixture: MixtureModel, tmp_path: Path) -> None:
