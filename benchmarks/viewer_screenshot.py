@@ -46,7 +46,7 @@ def running_viewer(run: Path) -> Iterator[int]:
 def screenshot(run: Path) -> bytes:
     """PNG of the window."""
     with running_viewer(run) as port, open_page(_WIDTH, _HEIGHT, tolerated=HARMLESS) as page:
-        window = ViewerWindow(page, port)
+        window = ViewerWindow(page, port, patience=900.0)
         window.press("Hide Train Cams")
         window.set_number("Frame", 11)
         window.set_number("Gate tint", 0.45)

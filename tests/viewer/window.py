@@ -11,7 +11,6 @@ from playwright.sync_api import Locator, Page
 
 #: What the page of viser 0.2.7 complains of whatever it shows (the handles of nerfstudio's crop box).
 HARMLESS = ("Computed radius is NaN",)
-_PATIENCE_MS = 180_000  # a browser draws without a GPU, on a machine with other work
 _LOOK_MS = 500
 _PANEL_PIXELS = 330  # at the right
 
@@ -22,12 +21,13 @@ class ViewerWindow:
     Args:
         page: of a browser, empty.
         port: of the viewer on this machine.
+        patience: seconds to wait for anything; a browser draws without a GPU, perhaps beside other work.
     """
 
-    def __init__(self, page: Page, port: int) -> None:
-        self._page = page
-        page.set_default_timeout(_PATIENCE_MS)
-        _wait_for_server(port)
+    def __init__(self, page: Page, port: int, patience: float = 120.0) -> None:
+        self._page, self._patience = page, patience
+        page.set_default_timeout(1e3 * patience)
+        _wait_for_server(port, patience)
         page.goto(f"http://localhost:{port}")
         self._row("Frame").wait_for()
         self._wait(lambda picture: float(picture.std()) > 0.01, "a picture")
@@ -106,16 +106,16 @@ class ViewerWindow:
         mouse.up()
 
     def _wait(self, condition: Callable[[np.ndarray], bool], what: str) -> np.ndarray:
-        deadline = time.monotonic() + _PATIENCE_MS / 1e3
+        deadline = time.monotonic() + self._patience
         while not condition(picture := self.picture()):
             if time.monotonic() > deadline:
-                raise TimeoutError(f"expected {what} within {_PATIENCE_MS / 1e3:g} s")
+                raise TimeoutError(f"expected {what} within {self._patience:g} s")
             self._page.wait_for_timeout(_LOOK_MS)
         return picture
 
 
-def _wait_for_server(port: int) -> None:
-    deadline = time.monotonic() + _PATIENCE_MS / 1e3
+def _wait_for_server(port: int, patience: float) -> None:
+    deadline = time.monotonic() + patience
     while True:
         try:
             socket.create_connection(("localhost", port), 1).close()
