@@ -15,6 +15,7 @@ from nerfstudio.models.base_model import Model
 from nerfstudio.viewer.viewer import Viewer
 
 from moegs_ns.viewer.page import ViewerPage
+from moegs_ns.viewer.start_view import StartView
 from tests.viewer.viewer_client import ViewerClient
 
 FRAMES = 5
@@ -65,7 +66,12 @@ def live_page(model: Model, folder: Path) -> Iterator[tuple[ViewerPage, int]]:
     """The page of a running viewer, and the port it listens at."""
     dataset = Photographs()
     page = ViewerPage(dataset, dataset.metadata)
-    pipeline: Any = SimpleNamespace(model=model, datamanager=SimpleNamespace(includes_time=True), viewer_page=page)
+    pipeline: Any = SimpleNamespace(
+        model=model,
+        datamanager=SimpleNamespace(includes_time=True),
+        viewer_page=page,
+        start_view=StartView(dataset.cameras, None, 4.0),
+    )
     port = free_port()
     viewer = Viewer(
         ViewerConfig(websocket_port=port, websocket_host="localhost"),

@@ -96,6 +96,6 @@ def test_a_rectangle_leaves_paths_of_gaussians(window: ViewerWindow) -> None:
     window.wait_for_text("Drag a rectangle")
     window.drag((40, 40), (330, 460))
     window.wait_for_text("Gaussians there")
-    window.wait_for_change(plain, least=1e-3)
+    window.wait_for_change(plain, least=2e-4)
     window.press("Clear")
     window.wait_for_text("Pick what moves")

@@ -47,12 +47,12 @@ class ViewerWindow:
 
     def choose(self, label: str, option: str) -> None:
         """From a dropdown."""
-        self._row(label).locator("input[type=search], input[type=text]").first.click()
+        self._row(label).locator("input:visible").first.click()
         self._page.get_by_role("option", name=option, exact=True).first.click()
 
     def chosen(self, label: str) -> str:
         """What a dropdown shows."""
-        return self._row(label).locator("input[type=search], input[type=text]").first.input_value()
+        return self._row(label).locator("input:visible").first.input_value()
 
     def tick(self, label: str) -> None:
         """Switch a checkbox."""
