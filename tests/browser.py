@@ -5,7 +5,7 @@ Playwright drives the browser that the system has; it brings none of its own. ``
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import pytest
@@ -33,11 +33,12 @@ needs_chromium = pytest.mark.skipif(chromium() is None, reason="no Chromium on t
 
 
 @contextmanager
-def open_page(width: int = 1280, height: int = 800) -> Iterator[Page]:
+def open_page(width: int = 1280, height: int = 800, tolerated: Sequence[str] = ()) -> Iterator[Page]:
     """An empty page of a new browser; at the end what it complained of is raised: uncaught errors, console errors.
 
     Args:
         width, height: of the window, in pixels.
+        tolerated: parts of complaints that are none of the project's.
 
     Raises:
         AssertionError: the page reported errors. Requests that fail are not among them: the machine may be offline.
@@ -52,5 +53,6 @@ def open_page(width: int = 1280, height: int = 800) -> Iterator[Page]:
             yield page
         finally:
             browser.close()
-    complaints = [line for line in complaints if "Failed to load resource" not in line and "net::ERR" not in line]
+    ignored = ("Failed to load resource", "net::ERR", *tolerated)
+    complaints = [line for line in complaints if not any(part in line for part in ignored)]
     assert not complaints, "\n".join(complaints)

@@ -304,6 +304,14 @@ class EnsembleModel(Supervised, Model):
             )
 
     @torch.no_grad()
+    def trajectories(self, times: Sequence[float], index: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Positions ``[T,n,3]`` and opacities ``[T,n]`` as for an expert, of all experts' Gaussians end to end."""
+        chosen = slice(None) if index is None else index
+        each = [expert.trajectories(times) for expert in self.expert_models]
+        positions, opacities = (torch.cat(kind, dim=1)[:, chosen] for kind in zip(*each, strict=True))
+        return positions, opacities
+
+    @torch.no_grad()
     def channel_backgrounds(self, instant: Instant) -> Tensor:
         """``[K,C]`` channels behind each expert's Gaussians."""
         return torch.cat(

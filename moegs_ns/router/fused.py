@@ -4,7 +4,7 @@ Every Gaussian keeps its expert's motion and projection, so the set is as dynami
 without training; fine-tuning is ours.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +21,8 @@ from moegs_ns.experts.views import ground_truth_image, image_psnr
 from moegs_ns.router.ensemble import EnsembleModel, EnsembleModelConfig
 from moegs_ns.router.expert_learning import learning_tensors, let_learn
 from moegs_ns.router.experts import ExpertSpec, training_gains
+from moegs_ns.router.instant import Instant
+from moegs_ns.router.left_out import instant_without, off_experts
 from moegs_ns.router.mixture import MixtureModel
 from moegs_ns.router.shares import GaussianShares
 from moegs_ns.router.union import render_union, require_colours
@@ -136,10 +138,23 @@ class FusedModel(EnsembleModel):
             ``share_<name> [H,W,1]``, its part of what is seen.
         """
         instant = self.instant(camera)
+        if not self.training:
+            return self._evaluated(instant)
         shares, background = self.shares.factors(instant.rows), self.common_background(instant.experts)
-        if self.training:
-            gains = training_gains(instant.experts, camera, self._camera_names)
-            return {"rgb": render_union(instant, shares, background, gains, details=False).rgb}
+        gains = training_gains(instant.experts, camera, self._camera_names)
+        return {"rgb": render_union(instant, shares, background, gains, details=False).rgb}
+
+    @torch.no_grad()
+    def outputs_without(
+        self, camera: Cameras, experts: Collection[str] = (), gaussians: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """As in evaluation, without some experts' Gaussians; arguments and errors as for a mixture. Nothing changes."""
+        off, camera = off_experts(self.expert_names, experts), camera.to(self.device)
+        counts = [expert.num_gaussians for expert in self.expert_models]
+        return self._evaluated(instant_without(self.instant(camera), counts, off, gaussians))
+
+    def _evaluated(self, instant: Instant) -> dict[str, Tensor]:
+        shares, background = self.shares.factors(instant.rows), self.common_background(instant.experts)
         union = render_union(instant, shares, background, shares=self.config.share_maps)
         assert union.depth is not None
         outputs = {

@@ -1,7 +1,7 @@
 """The mixture: experts, frozen as a rule, a router, and the picture they make together (MoE-GS Eq. 8)."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,8 +22,19 @@ from moegs_ns.router.fused_inference import fused_frame
 from moegs_ns.router.gate import gate
 from moegs_ns.router.instant import Instant
 from moegs_ns.router.interface import RouterView
-from moegs_ns.router.pruning import check_schedule, due, every, prune_by_schedule, wanted
-from moegs_ns.router.pruning_options import PruningOptions
+from moegs_ns.router.left_out import instant_without, off_experts
+from moegs_ns.router.pruning import (
+    PruningTarget,
+    check_schedule,
+    choose,
+    due,
+    every,
+    prune_by_schedule,
+    set_sizes,
+    wanted,
+)
+from moegs_ns.router.pruning_options import Criterion, PruningOptions
+from moegs_ns.router.pruning_scores import criteria_for, score_gaussians
 from moegs_ns.router.routers import RouterOptions, make_router
 from moegs_ns.router.union import render_union, require_colours
 from moegs_ns.router.volume import VolumeRouter
@@ -157,18 +168,35 @@ class MixtureModel(EnsembleModel):
         if hasattr(attributes.trainer, "note_pruning"):
             attributes.trainer.note_pruning({"step": step + 1, **facts})
 
+    def pruning_criteria(self) -> list[Criterion]:
+        """What this mixture's Gaussians may be scored by for pruning; nothing with the volume router."""
+        return criteria_for(self.config.router)
+
+    def pruning_scores(self, cameras: Iterable[Cameras], criterion: Criterion) -> Tensor:
+        """``[N]`` how much each of all experts' stored Gaussians, end to end, matters in some views; nothing changes.
+
+        Raises:
+            ValueError: as `score_gaussians`.
+        """
+        return score_gaussians(self, cameras, criterion).values
+
+    def pruned_at(self, scores: Tensor, ratio: float) -> Tensor:
+        """``[N]`` bool, which Gaussians pruning by such scores would remove for a ratio in [0,1)."""
+        return choose(scores, set_sizes(self), PruningTarget(ratio))
+
     def describe(self) -> dict[str, Any]:
         """Plain facts for run records and evaluation files."""
         return {"expert": "router", "router": self.config.router, **super().describe()}
 
     # -- rendering -------------------------------------------------------------------------------------------------
 
-    def composite(self, camera: Cameras, depth: bool) -> tuple[Rasterized, Instant]:
+    def composite(self, camera: Cameras, depth: bool, instant: Instant | None = None) -> tuple[Rasterized, Instant]:
         """Channels and router weights of all experts in one pass; gradients reach the weights, and experts that learn.
 
         Args:
             camera: ``Cameras`` of size 1.
             depth: also composite the experts' depth.
+            instant: what the camera is to see, where that is not `instant` of it.
 
         Returns:
             The result, whose ``images [K,H,W,C+W]`` hold each expert's channels, filled up with zeros to the widest
@@ -177,7 +205,7 @@ class MixtureModel(EnsembleModel):
         Raises:
             ValueError: there are no experts.
         """
-        instant = self.instant(camera)
+        instant = self.instant(camera) if instant is None else instant
         background, weights = self.channel_backgrounds(instant), self.router.channel_blocks(instant.time, instant.rows)
         if weights is not None:
             width = sum(block.shape[1] for block in weights[0])
@@ -194,9 +222,10 @@ class MixtureModel(EnsembleModel):
             pairs = zip(instant.experts, composited, strict=True)
             return torch.stack([expert.decode(image, lambda: rays) for expert, image in pairs])
 
-    def look(self, camera: Cameras, depth: bool = False) -> tuple[RouterView, Instant]:
-        """Everything a router may look at for one camera; ``depth`` where it is wanted beyond the router's need."""
-        result, instant = self.composite(camera, depth or self.router.needs_depth)
+    def look(self, camera: Cameras, depth: bool = False, instant: Instant | None = None) -> tuple[RouterView, Instant]:
+        """Everything a router may look at for one camera; ``depth`` where it is wanted beyond the router's need,
+        ``instant`` as for `composite`."""
+        result, instant = self.composite(camera, depth or self.router.needs_depth, instant)
         rays = instant.rays()
         channels = instant.num_channels
         view = RouterView(
@@ -231,16 +260,48 @@ class MixtureModel(EnsembleModel):
             frame = fused_frame(self, camera)
             if frame is not None:
                 return self._outputs_of_frame(frame)
+        if not self.training:
+            return self._evaluated(camera)
         if isinstance(self.router, VolumeRouter):
-            return self._outputs_of_union(self.router, camera)
-        view, instant = self.look(camera, depth=not self.training)
-        config, logits, images = self.config, self.logits(view), view.pictures
-        if self.training:
+            instant = self.instant(camera)
+            factors, background = self._union_factors(self.router, instant)
             gains = training_gains(instant.experts, camera, self._camera_names)
-            images = images if gains is None else images * gains[:, None, None, :]
-            return {"rgb": blend(gate(logits, config.train_temperature), images)}
+            return {"rgb": render_union(instant, factors, background, gains, details=False).rgb}
+        view, instant = self.look(camera)
+        images, gains = view.pictures, training_gains(instant.experts, camera, self._camera_names)
+        images = images if gains is None else images * gains[:, None, None, :]
+        return {"rgb": blend(gate(self.logits(view), self.config.train_temperature), images)}
+
+    @torch.no_grad()
+    def outputs_without(
+        self, camera: Cameras, experts: Collection[str] = (), gaussians: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """As in evaluation, without some experts, whose gates are 0, and without some Gaussians; nothing changes.
+
+        Args:
+            camera: ``Cameras`` of size 1.
+            experts: names of those left out; at least one other stays.
+            gaussians: ``[N]`` bool, true for those of all experts' stored Gaussians, end to end, that are left out.
+
+        Raises:
+            ValueError: no such experts, or all of them; another number of Gaussians.
+        """
+        off, camera = off_experts(self.expert_names, experts), camera.to(self.device)
+        # Pictures are gated, the volume router's Gaussians are not: there those of experts left out have to vanish.
+        vanishing = off if isinstance(self.router, VolumeRouter) else []
+        counts = [expert.num_gaussians for expert in self.expert_models]
+        return self._evaluated(camera, instant_without(self.instant(camera), counts, vanishing, gaussians), off)
+
+    def _evaluated(self, camera: Cameras, instant: Instant | None = None, off: Sequence[int] = ()) -> dict[str, Tensor]:
+        """The outputs of evaluation; ``instant`` as for `composite`, with experts that are ``off`` never chosen."""
+        if isinstance(self.router, VolumeRouter):
+            return self._outputs_of_union(self.router, self.instant(camera) if instant is None else instant)
+        view, _ = self.look(camera, depth=True, instant=instant)
+        config, logits = self.config, self.logits(view)
+        for place in off:
+            logits = logits.index_fill(0, torch.tensor(place, device=logits.device), -torch.inf)
         gates = gate(logits, config.eval_temperature, config.top_k)
-        images = images.clamp(0.0, 1.0)
+        images = view.pictures.clamp(0.0, 1.0)
         covered = gates * view.alphas
         accumulation = covered.sum(dim=0)[..., None]
         outputs = {"rgb": blend(gates, images), "accumulation": accumulation}
@@ -275,13 +336,12 @@ class MixtureModel(EnsembleModel):
         gates = gate(self.logits(view), self.config.eval_temperature, self.config.top_k)
         return blend(gates, images.clamp(0.0, 1.0)), gates
 
-    def _outputs_of_union(self, router: VolumeRouter, camera: Cameras) -> dict[str, Tensor]:
-        instant = self.instant(camera)
-        gates, background = router.opacity_gates(instant.time, instant.rows), self.common_background(instant.experts)
-        if self.training:
-            gains = training_gains(instant.experts, camera, self._camera_names)
-            return {"rgb": render_union(instant, gates, background, gains, details=False).rgb}
-        union = render_union(instant, gates, background)
+    def _union_factors(self, router: VolumeRouter, instant: Instant) -> tuple[Tensor, Tensor]:
+        """``[N]`` factors on opacities, ``[3]`` the background."""
+        return router.opacity_gates(instant.time, instant.rows), self.common_background(instant.experts)
+
+    def _outputs_of_union(self, router: VolumeRouter, instant: Instant) -> dict[str, Tensor]:
+        union = render_union(instant, *self._union_factors(router, instant))
         assert union.depth is not None and union.shares is not None
         alone = instant.rasterize_parts(background=self.channel_backgrounds(instant)).images
         return {

@@ -75,6 +75,13 @@ def check_prunable(router: str, criterion: str) -> None:
         )
 
 
+def criteria_for(router: str) -> list[Criterion]:
+    """The criteria `check_prunable` has nothing against."""
+    if router == "volume":
+        return []
+    return [one for one in get_args(Criterion) if not (one in _OF_GATES and router == "pixel")]
+
+
 @torch.enable_grad()
 def score_gaussians(
     model: MixtureModel,

@@ -1,6 +1,5 @@
 """The pipeline of every method: several cameras a step, and evaluation one can publish."""
 
-import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,8 +25,8 @@ from moegs_ns.runs.record import describe_source, describe_versions
 from moegs_ns.training.allocator import keep_freed_memory
 from moegs_ns.training.random_state import preserved_random_state
 from moegs_ns.training.render_meter import RenderMeter
-from moegs_ns.viewer.start_view import StartView
-from moegs_ns.viewer.timeline import Timeline
+from moegs_ns.viewer.page import ViewerPage
+from moegs_ns.viewer.start_view import StartView, scene_distance
 
 
 @dataclass
@@ -75,12 +74,10 @@ class MoegsPipeline(VanillaPipeline):
         """nerfstudio's viewer shows and sets up the elements it finds among our attributes."""
         dataset = self.datamanager.train_dataset
         metadata = _metadata_of(dataset)
-        for name, element in Timeline(int(metadata.get("num_frames", 1))).elements().items():
-            setattr(self, name, element)
+        self.viewer_page = ViewerPage(dataset, metadata)
         cameras = getattr(dataset, "cameras", None)
         if cameras is not None and len(cameras):
-            distance = math.sqrt(float(metadata.get("near", 1.0)) * float(metadata.get("far", 1.0)))
-            self.start_view = StartView(cameras, metadata.get("points3D_xyz"), distance)
+            self.start_view = StartView(cameras, metadata.get("points3D_xyz"), scene_distance(metadata))
 
     def load_pipeline(self, loaded_state: dict[str, Any], step: int) -> None:
         """Load a checkpoint's model; ``step`` is the last step it had finished."""

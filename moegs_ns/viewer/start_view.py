@@ -5,6 +5,7 @@ This project leaves worlds as they are, so that place may lie beneath the floor.
 """
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,11 @@ class StartView(ViewerControl):
             client.camera.position = start
             client.camera.look_at = target
             client.camera.fov = self.field_of_view
+
+
+def scene_distance(metadata: Mapping[str, Any]) -> float:
+    """About how far away a scene is, in world units: between its bounds."""
+    return math.sqrt(float(metadata.get("near", 1.0)) * float(metadata.get("far", 1.0)))
 
 
 def _distance(centre: Tensor, forward: Tensor, points: Tensor | None, default: float) -> float:

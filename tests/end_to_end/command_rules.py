@@ -21,7 +21,7 @@ NOT_RUN = {
     "moegs data download coffee_martini": "fetches gigabytes; tests/preparation/test_download.py serves a release",
     "python benchmarks/preparation.py": "takes minutes; tests/end_to_end/test_preparation_benchmark.py calls its parts",
     "python benchmarks/data_check.py": "breaks and checks scenes for an hour; tests/checking holds the same faults",
-    "python benchmarks/distillation_options.py": "trains a dozen students; test_distillation_options.py calls its parts",
+    "python benchmarks/distillation_options.py": "trains many students; test_distillation_options.py calls its parts",
     "python benchmarks/training_costs.py": "reads the runs of whole suites, which take hours",
 }
 

@@ -1,6 +1,5 @@
 """ns-viewer on an expert's and a router's run, watched by a client without a browser: sliders move the picture."""
 
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,16 +12,11 @@ from PIL import Image
 from moegs_ns.runs.record import read_run_record
 from tests.end_to_end.conftest import FRAMES
 from tests.end_to_end.pictures import read_pictures
-from tests.end_to_end.viewer_client import ViewerClient
 from tests.training.inprocess import render_dataset
+from tests.viewer.live import free_port
+from tests.viewer.viewer_client import ViewerClient
 
 pytestmark = pytest.mark.slow
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module", params=["trained_run", "router_run"])
@@ -76,8 +70,9 @@ def test_the_panels_offer_time_frames_and_outputs(client: ViewerClient, viewed_r
     client.settled_picture(lambda: client.stand_at_camera(0))
     # nerfstudio adds a depth buffer of its own.
     offered = set(client.element("Output type")["options"]) - {"not set", "gl_z_buf_depth"}
-    assert offered == {"rgb", "depth", "accumulation"} | per_expert_outputs(viewed_run)
-    assert len(offered) == (7 if "moegs-router" in viewed_run.parts else 3)
+    maps = {"winner", "error"} if "moegs-router" in viewed_run.parts else {"error"}
+    assert offered == {"rgb", "depth", "accumulation"} | maps | per_expert_outputs(viewed_run)
+    assert len(offered) == (9 if "moegs-router" in viewed_run.parts else 4)
 
 
 def test_a_new_viewer_is_led_to_a_camera_of_the_scene(client: ViewerClient) -> None:

@@ -25,7 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "router": {"paths", "splats", "losses", "runs", "experts"},
     "distill": {"paths", "splats", "losses", "runs", "experts", "router"},
     # These read models through their public outputs and methods only.
-    "viewer": {"paths", "splats", "losses", "runs", "scene"},
+    "viewer": {"paths", "splats", "losses", "runs", "scene", "exporting"},
     "reporting": {"paths", "splats", "losses", "runs", "scene"},
     "exporting": {"paths", "splats", "losses", "runs", "scene"},
     "preparation": {"paths", "scene"},

@@ -9,7 +9,7 @@ import io
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -37,6 +37,8 @@ class ViewerClient:
         self._elements: dict[str, dict[str, Any]] = {}
         self._nodes: dict[str, dict[str, Any]] = {}
         self._pictures: list[tuple[float, bytes]] = []
+        self.notes: list[dict[str, Any]] = []
+        """Notes in the corner of the window, each with ``title`` and ``body``."""
         self.moved: dict[str, dict[str, Any]] = {}
         """The latest ``SetCamera...`` message of each type: where the server wants this viewer to stand."""
 
@@ -75,10 +77,15 @@ class ViewerClient:
             self._elements[message["id"]].update(message["updates"])
         elif kind == "BackgroundImageMessage":
             self._pictures.append((time.monotonic(), message["rgb_bytes"]))
+        elif kind == "NotificationMessage":
+            self.notes.append(message)
         elif kind.startswith("SetCamera"):
             self.moved[kind] = message
-        elif kind in ("CameraFrustumMessage", "SetPositionMessage", "SetOrientationMessage"):
+        elif kind in ("CameraFrustumMessage", "SetPositionMessage", "SetOrientationMessage", "CatmullRomSplineMessage"):
             self._nodes.setdefault(message["name"], {}).update(message)
+        elif kind == "RemoveSceneNodeMessage":
+            for name in [one for one in self._nodes if (one + "/").startswith(message["name"] + "/")]:
+                del self._nodes[name]
 
     def _send(self, **message: Any) -> None:
         self._socket.send(msgspec.msgpack.encode(message))
@@ -99,6 +106,25 @@ class ViewerClient:
             f"a panel element '{label}'",
         )
 
+    def markdown(self) -> str:
+        """All text of the panels."""
+        return "\n".join(one["markdown"] for one in [*self._elements.values()] if "markdown" in one)
+
+    def labels(self) -> set[str]:
+        """Of all panel elements and folders."""
+        return {one["label"] for one in [*self._elements.values()] if "label" in one}
+
+    def send_rectangle(self, first: Sequence[float], second: Sequence[float]) -> None:
+        """Drag a rectangle over the picture, between corners in shares of its width and height."""
+        corners = (tuple(first), tuple(second))
+        self._send(
+            type="ScenePointerMessage",
+            event_type="rect-select",
+            ray_origin=None,
+            ray_direction=None,
+            screen_pos=corners,
+        )
+
     def value(self, label: str) -> Any:
         """What a panel element shows."""
         return self.element(label)["value"]
@@ -106,6 +132,10 @@ class ViewerClient:
     def set(self, label: str, value: Any) -> None:
         """Move a slider, choose from a dropdown, press a button (True)."""
         self._send(type="GuiUpdateMessage", id=self.element(label)["id"], updates={"value": value})
+
+    def lines(self) -> list[np.ndarray]:
+        """``[m,3]`` points of each spline in the scene, in the viewer's units."""
+        return [np.array(node["positions"]) for node in [*self._nodes.values()] if "positions" in node]
 
     def camera_positions(self) -> np.ndarray:
         """``[n,3]`` where the frusta of training cameras stand, in the viewer's units."""
@@ -119,16 +149,28 @@ class ViewerClient:
             lambda: self._nodes.get(name) if {"fov", "position", "wxyz"} <= set(self._nodes.get(name, ())) else None,
             f"the frustum {name}",
         )
+        # nerfstudio hands viser the horizontal field of view of its frusta; a viewer's camera has the vertical one.
+        field_of_view = 2 * math.atan(math.tan(node["fov"] / 2) / node["aspect"])
+        self.stand(node["position"], node["wxyz"], field_of_view, node["aspect"])
+
+    def stand(self, position: Sequence[float], wxyz: Sequence[float], field_of_view: float, aspect: float) -> None:
+        """Look from somewhere: place in the viewer's units, OpenCV rotation, vertical field of view in radians."""
         self._send(
             type="ViewerCameraMessage",
-            wxyz=node["wxyz"],
-            position=node["position"],
-            # nerfstudio hands viser the horizontal field of view of its frusta; a viewer's camera has the vertical one.
-            fov=2 * math.atan(math.tan(node["fov"] / 2) / node["aspect"]),
-            aspect=node["aspect"],
+            wxyz=tuple(wxyz),
+            position=tuple(position),
+            fov=field_of_view,
+            aspect=aspect,
             look_at=(0.0, 0.0, 0.0),
             up_direction=(0.0, 0.0, 1.0),
         )
+
+    def pictures_after(self, action: Callable[[], None], seconds: float) -> list[tuple[float, np.ndarray]]:
+        """Do something and wait; the pictures ``[H,W,3]`` that came, with the seconds after which they did."""
+        before, start = len(self._pictures), time.monotonic()
+        action()
+        time.sleep(max(0.0, start + seconds - time.monotonic()))
+        return [(when - start, _decoded(picture)) for when, picture in self._pictures[before:]]
 
     def settled_picture(self, action: Callable[[], None], quiet: float = 1.5) -> np.ndarray:
         """Do something and return the picture ``[H,W,3]`` in [0,1] shown when no newer one comes for a while.
@@ -145,5 +187,9 @@ class ViewerClient:
         return self._last()
 
     def _last(self) -> np.ndarray:
-        with Image.open(io.BytesIO(self._pictures[-1][1])) as image:
-            return np.asarray(image.convert("RGB"), dtype=np.float64) / 255
+        return _decoded(self._pictures[-1][1])
+
+
+def _decoded(picture: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(picture)) as image:
+        return np.asarray(image.convert("RGB"), dtype=np.float64) / 255
