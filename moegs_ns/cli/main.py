@@ -1,4 +1,5 @@
-"""The ``moegs`` command: ``moegs data``, ``train``, ``report``, its special reports, ``render``, ``prune``, ``fuse``.
+"""The ``moegs`` command: ``moegs data``, ``train``, ``report``, its special reports, ``render``, ``prune``, ``fuse``,
+``export``.
 
 Everything heavy is imported inside the commands, so that ``moegs --help`` answers at once.
 """
@@ -12,6 +13,7 @@ from typing import Annotated, NoReturn
 import tyro
 
 from moegs_ns.cli.data import Data
+from moegs_ns.cli.export import Export
 from moegs_ns.cli.fuse import Fuse
 from moegs_ns.cli.gates import ReportGates
 from moegs_ns.cli.geometry import ReportGeometry
@@ -33,12 +35,13 @@ Command = (
     | Annotated[Fuse, tyro.conf.subcommand("fuse")]
     | Annotated[Render, tyro.conf.subcommand("render")]
     | Annotated[Prune, tyro.conf.subcommand("prune")]
+    | Annotated[Export, tyro.conf.subcommand("export")]
 )
 #: Special reports, as in ``moegs report motion``. A run folder of such a name is given as ./motion.
 _REPORTS = ("motion", "geometry", "gates", "routers")
 _DESCRIPTION = (
     "Mixtures of dynamic Gaussian-splat experts: prepare and check data, train one scene's experts and router, report, "
-    "render, prune, fuse."
+    "render, prune, fuse, export."
 )
 
 

@@ -33,6 +33,7 @@ from moegs_ns.experts.views import (
 )
 from moegs_ns.losses import photometric_loss
 from moegs_ns.splats.camera import camera_position
+from moegs_ns.splats.exportable import ExportablePart
 from moegs_ns.splats.gaussian_parts import GaussianParts
 from moegs_ns.splats.gaussian_set import GaussianSet
 from moegs_ns.splats.projection import ProjectionSettings
@@ -93,17 +94,11 @@ class ExpertModel(Supervised, Model):
         """Clone, split, prune or reset after optimizer step ``iteration`` (counted from 1, as papers do)."""
 
     @torch.no_grad()
-    def exportable_splats(self, time: float) -> tuple[Splats, Tensor]:
-        """The Gaussians of one instant as other programs can draw them, with colours in spherical harmonics alone.
-
-        Args:
-            time: in [0,1] from first to last frame.
-
-        Returns:
-            Gaussians with ``sh [N,B,3]`` of the degree in use, and ``[N]`` int64 where each stands among those stored.
+    def exportable_parts(self, time: float) -> list[ExportablePart]:
+        """The Gaussians at ``time`` in [0,1] as other programs draw them: colours in spherical harmonics alone.
 
         Raises:
-            ValueError: the Gaussians carry features instead of such colours.
+            ValueError: they carry features instead of such colours.
         """
         (part, rows), splats = self.part_at(time), self.splats_at(time)
         if splats.sh is None:
@@ -112,9 +107,9 @@ class ExpertModel(Supervised, Model):
                 f"draw (STG's {getattr(self.config, 'head', 'feature')} head); bake them with --bake-sh, which says "
                 "what that loses, or train with --pipeline.model.head sh"
             )
-        in_use = (part.active_sh_degree + 1) ** 2
+        in_use = replace(splats, sh=splats.sh[:, : (part.active_sh_degree + 1) ** 2], features=None)
         stored = torch.arange(self.num_gaussians, device=splats.means.device)[rows]
-        return replace(splats, sh=splats.sh[:, :in_use], features=None), stored
+        return [ExportablePart(in_use, stored, part.projection_settings)]
 
     # -- construction ----------------------------------------------------------------------------------------------
 

@@ -1,14 +1,19 @@
 """The Gaussians of single frames, ready for files and pages that other programs read."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from moegs_ns.exporting.orientation import rotated
-from moegs_ns.splats.splats import Splats, sh_of
+from moegs_ns.exporting.viewer_fit import fit_to_viewers
+from moegs_ns.exporting.viewpoints import Viewpoint
+from moegs_ns.splats.exportable import ExportablePart
+from moegs_ns.splats.splats import Splats, concatenate, sh_of
 
 #: A Gaussian less opaque than this is drawn in no pixel: the rasterizers of 3D Gaussian Splatting leave out what adds
 #: less than one step of 8 bits.
@@ -18,18 +23,20 @@ INVISIBLE = 1.0 / 255.0
 class GaussianSource(Protocol):
     """Experts, students and fused models."""
 
-    def exportable_splats(self, time: float) -> tuple[Splats, Tensor]:
-        """Gaussians at ``time`` in [0,1] with spherical harmonics, and where each stands among those stored."""
+    def exportable_parts(self, time: float) -> list[ExportablePart]:
+        """Gaussians at ``time`` in [0,1], as other programs can draw them."""
 
 
 @dataclass(frozen=True)
 class Selection:
-    """What of a frame's Gaussians is exported, and in which axes.
+    """What of a frame's Gaussians is exported, and how.
 
     Attributes:
         min_opacity: Gaussians less opaque at that instant are left out; up to `INVISIBLE` no picture changes.
         sh_degree: highest degree of spherical harmonics, 0 to 3; None for what the model has.
         rotation: ``[3,3]`` from the model's world to the exported one; None leaves it as it is.
+        viewpoints: from where viewers, which have one way to project, are to see what an expert with another one shows
+            (`fit_to_viewers`); none leaves Gaussians as they are. On the model's device.
 
     Raises:
         ValueError: a value outside its range.
@@ -38,6 +45,7 @@ class Selection:
     min_opacity: float = INVISIBLE
     sh_degree: int | None = None
     rotation: Tensor | None = None
+    viewpoints: Sequence[Viewpoint] = ()
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.min_opacity < 1.0:
@@ -84,8 +92,7 @@ def frame_gaussians(
     selection = selection or Selection()
     for frame in frames:
         time = time_of_frame(frame, num_frames)
-        splats, rows = source.exportable_splats(time)
-        yield FrameGaussians(frame, time, *_selected(splats, rows, selection))
+        yield FrameGaussians(frame, time, *_joined(source.exportable_parts(time), selection))
 
 
 def time_of_frame(frame: int, num_frames: int) -> float:
@@ -99,16 +106,29 @@ def time_of_frame(frame: int, num_frames: int) -> float:
     return float(np.float32(frame / max(1, num_frames - 1)))
 
 
-def _selected(splats: Splats, rows: Tensor, selection: Selection) -> tuple[Splats, Tensor]:
+def _joined(parts: Sequence[ExportablePart], selection: Selection) -> tuple[Splats, Tensor]:
+    """What is selected of all parts as one set on the CPU, with the rows of its Gaussians."""
+    chosen = [_selected(part, selection) for part in parts]
+    widest = max(sh_of(splats).shape[1] for splats, _ in chosen)
+    splats, _ = concatenate([replace(splats, sh=_padded(sh_of(splats), widest)) for splats, _ in chosen])
+    if selection.rotation is not None:
+        splats = rotated(splats, selection.rotation)
+    return splats, torch.cat([rows for _, rows in chosen])
+
+
+def _selected(part: ExportablePart, selection: Selection) -> tuple[Splats, Tensor]:
+    splats = part.splats
+    if selection.viewpoints:
+        splats = fit_to_viewers(splats, part.settings, selection.viewpoints)
     kept = splats.opacities >= selection.min_opacity
     sh = sh_of(splats)
     if selection.sh_degree is not None:
         sh = sh[:, : (selection.sh_degree + 1) ** 2]
-    chosen = Splats(splats.means[kept], splats.quats[kept], splats.scales[kept], splats.opacities[kept], sh=sh[kept])
-    chosen = chosen.detach().to("cpu")
-    if selection.rotation is not None:
-        chosen = rotated(chosen, selection.rotation)
-    return replace(chosen, **{name: getattr(chosen, name).float() for name in _TENSORS}), rows[kept].cpu()
+    tensors = (splats.means, splats.quats, splats.scales, splats.opacities, sh)
+    means, quats, scales, opacities, sh = (tensor[kept].detach().float().cpu() for tensor in tensors)
+    return Splats(means, quats, scales, opacities, sh=sh), part.rows[kept].cpu()
 
 
-_TENSORS = ("means", "quats", "scales", "opacities", "sh")
+def _padded(sh: Tensor, bases: int) -> Tensor:
+    """``[N,bases,3]``: coefficients of higher degrees are 0."""
+    return F.pad(sh, (0, 0, 0, bases - sh.shape[1]))

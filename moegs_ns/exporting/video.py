@@ -56,3 +56,10 @@ def _checked(frames: Iterable[np.ndarray], shape: tuple[int, ...]) -> Iterator[n
 def _even(image: np.ndarray) -> np.ndarray:
     height, width = image.shape[:2]
     return np.ascontiguousarray(np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge"))
+
+
+def read_video(path: Path) -> Iterator[np.ndarray]:
+    """The frames of a video, uint8 ``[H,W,3]`` RGB, one in memory at a time."""
+    with av.open(str(path)) as container:
+        for frame in container.decode(video=0):
+            yield frame.to_ndarray(format="rgb24")

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.scene_box import SceneBox
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
@@ -26,7 +25,7 @@ from moegs_ns.router.mixture import MixtureModel
 from moegs_ns.router.shares import GaussianShares
 from moegs_ns.router.union import render_union, require_colours
 from moegs_ns.runs.record import read_run_record
-from moegs_ns.splats.splats import Splats, concatenate, sh_of
+from moegs_ns.splats.exportable import ExportablePart
 
 
 @dataclass
@@ -154,31 +153,21 @@ class FusedModel(EnsembleModel):
         return outputs
 
     @torch.no_grad()
-    def exportable_splats(self, time: float) -> tuple[Splats, Tensor]:
-        """The set at one instant as other programs can draw it: opacities times shares, colours in spherical harmonics.
-
-        Args:
-            time: in [0,1] from first to last frame.
-
-        Returns:
-            Gaussians with ``sh [N,B,3]`` of the highest degree in use, and ``[N]`` int64 where each stands among those
-            stored, expert by expert.
+    def exportable_parts(self, time: float) -> list[ExportablePart]:
+        """The set at ``time`` in [0,1] as other programs can draw it, expert by expert: opacities times shares, colours
+        in spherical harmonics. Gaussians count from the first expert's first to the last one's last.
 
         Raises:
             ValueError: an expert's Gaussians carry features instead of such colours.
         """
         self.require_experts()
-        parts, stored, first = [], [], 0
-        for expert in self.expert_models:
-            splats, rows = expert.exportable_splats(time)
-            parts.append(splats)
-            stored.append(rows + first)
+        parts, first = [], 0
+        for expert, shares in zip(self.expert_models, self.shares.values, strict=True):
+            for splats, rows, settings in expert.exportable_parts(time):
+                opacities = splats.opacities * shares[rows].clamp(0.0, 1.0)
+                parts.append(ExportablePart(replace(splats, opacities=opacities), rows + first, settings))
             first += expert.num_gaussians
-        widest = max(sh_of(part).shape[1] for part in parts)
-        alike = [replace(part, sh=F.pad(sh_of(part), (0, 0, 0, widest - sh_of(part).shape[1]))) for part in parts]
-        joined, _ = concatenate(alike)
-        shares = self.shares.factors([expert.part_at(time)[1] for expert in self.expert_models])
-        return replace(joined, opacities=joined.opacities * shares), torch.cat(stored)
+        return parts
 
     # -- losses and metrics ----------------------------------------------------------------------------------------
 

@@ -63,9 +63,8 @@ def read_ply(path: Path) -> PointCloud:
     """
     if not path.is_file():
         raise FileNotFoundError(f"expected a point cloud at {path}, found no such file; check --point-cloud")
-    with path.open("rb") as file:
-        encoding, count, properties = _read_header(file, path)
-        vertices = _read_vertices(file, path, encoding, count, properties)
+    vertices, properties = _read_properties(path)
+    count = len(next(iter(vertices.values()), ()))
     for name in ("x", "y", "z"):
         if name not in properties:
             raise ValueError(f"expected vertex properties x, y, z in {path}, found {', '.join(properties)}")
@@ -83,6 +82,25 @@ def read_ply(path: Path) -> PointCloud:
             f"[{cloud.time.min():g}, {cloud.time.max():g}]; divide frame numbers by the last one"
         )
     return cloud
+
+
+def read_ply_vertices(path: Path) -> dict[str, np.ndarray]:
+    """All vertex properties of a PLY file by name, ``[M]`` each, whatever they mean.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a PLY file, or truncated.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"expected a PLY file at {path}, found no such file")
+    return _read_properties(path)[0]
+
+
+def _read_properties(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The vertices' properties and their types, by name."""
+    with path.open("rb") as file:
+        encoding, count, properties = _read_header(file, path)
+        return _read_vertices(file, path, encoding, count, properties), properties
 
 
 def ply_has_time(path: Path) -> bool:

@@ -50,6 +50,11 @@ class ProjectionSettings:
             )
 
 
+#: How standard viewers of 3D Gaussian Splatting files project (gsplat's "classic" mode): a blur of 0.3 square pixels,
+#: without compensation, and nothing culled but what lies behind the camera.
+VIEWER_SETTINGS = ProjectionSettings(eps2d=0.3, antialiased=False, near=0.01)
+
+
 @dataclass(frozen=True, eq=False)
 class Projected:
     """Gaussians on the screen. Rows with radius 0 are culled: their other entries are finite but mean nothing."""

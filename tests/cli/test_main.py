@@ -26,7 +26,7 @@ def moegs(arguments: list[object], capfd: pytest.CaptureFixture[str]) -> tuple[i
     "arguments",
     [
         *(["--help"], ["train", "--help"], ["report", "--help"], ["render", "--help"], ["prune", "--help"]),
-        *(["report", "motion", "--help"], ["report", "gates", "--help"]),
+        *(["report", "motion", "--help"], ["report", "gates", "--help"], ["export", "--help"]),
         *(["data", "--help"], ["data", "check", "--help"], ["data", "prepare", "--help"]),
     ],
 )
@@ -65,6 +65,7 @@ def test_the_command_is_installed(project_root: Path) -> None:
         (["report", "nowhere"], "expected the run record nowhere, found none"),
         (["report"], "expected run folders to report on, found none"),
         (["render", "nowhere"], "expected the run record nowhere, found none"),
+        (["export", "nowhere"], "expected the run record nowhere, found none"),
         (
             ["report", "nowhere", "--", "--downscale", "2"],
             "only `moegs train` and `moegs data check` take options",

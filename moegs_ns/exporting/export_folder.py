@@ -1,0 +1,139 @@
+"""The folder of an export: finished frames, and ``export.json``, which says what they are."""
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from moegs_ns.runs.record import write_run_record
+
+RECORD_NAME = "export.json"
+SCHEMA_VERSION = 1
+# Left free beside what is estimated.
+_SPARE_BYTES = 50_000_000
+
+
+@dataclass(frozen=True)
+class ExportFolder:
+    """Where an export lies.
+
+    Attributes:
+        path: of the folder.
+        job: plain data that decide what the files contain; files of another job are never taken for this one's.
+    """
+
+    path: Path
+    job: Mapping[str, Any]
+
+    def open(self, overwrite: bool = False) -> None:
+        """Make the folder, or take it up again where it was left.
+
+        Args:
+            overwrite: remove the files of another export.
+
+        Raises:
+            ValueError: the folder holds another export, or files that are none.
+        """
+        known = self.read()
+        if known is None and self.path.is_dir() and any(self.path.iterdir()):
+            raise ValueError(
+                f"expected an empty folder or an export at {self.path}, found other files; choose another --output"
+            )
+        if known is not None and known["job"] != _plain(self.job):
+            if not overwrite and any((self.path / name).is_file() for name in known["files"]):
+                raise ValueError(
+                    f"expected an export of the same run with the same options in {self.path}, found another "
+                    f"({_differences(known['job'], _plain(self.job))}); choose another --output, or replace it with "
+                    "--overwrite"
+                )
+            for name in known["files"]:
+                (self.path / name).unlink(missing_ok=True)
+            known = None
+        self.path.mkdir(parents=True, exist_ok=True)
+        if known is None:
+            self.write({"complete": False, "files": []})
+
+    def read(self) -> dict[str, Any] | None:
+        """What ``export.json`` says; None where there is none.
+
+        Raises:
+            ValueError: of another version, or damaged.
+        """
+        file = self.path / RECORD_NAME
+        if not file.is_file():
+            return None
+        try:
+            found = json.loads(file.read_text("utf8"))
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise ValueError(f"expected JSON in {file}, found something else ({error}); remove the folder") from error
+        if not isinstance(found, dict) or found.get("schema_version") != SCHEMA_VERSION:
+            raise ValueError(f"expected an export of schema version {SCHEMA_VERSION} in {file}, found another")
+        return found
+
+    def write(self, facts: Mapping[str, Any]) -> None:
+        """Write ``export.json``: the job, and ``facts`` beside it, ``complete`` and ``files`` among them."""
+        write_run_record(self.path / RECORD_NAME, {"schema_version": SCHEMA_VERSION, "job": self.job, **facts})
+
+    def announce(self, names: list[str]) -> None:
+        """Say which files there will be, before the first is written, so that another job can remove them."""
+        self.write({"complete": False, "files": names})
+
+    def write_file(self, name: str, write: Callable[[Path], None]) -> Path:
+        """A file by ``write(path)``; it appears under its name only when complete."""
+        path = self.path / name
+        scratch = self.path / f".{path.stem}.unfinished{path.suffix}"
+        try:
+            write(scratch)
+            scratch.replace(path)
+        finally:
+            scratch.unlink(missing_ok=True)
+        return path
+
+    def require_space(self, missing_bytes: int) -> None:
+        """Raises ValueError where the disk has no room for so many bytes more."""
+        free = shutil.disk_usage(self.path).free
+        if missing_bytes + _SPARE_BYTES > free:
+            raise ValueError(
+                f"expected {missing_bytes / 1e9:.2f} GB of space for the frames to come at {self.path}, found "
+                f"{free / 1e9:.2f} GB free; export fewer frames (--frames ::2), fewer Gaussians (--min-opacity), less "
+                "colour (--sh-degree 0), or choose another --output"
+            )
+
+
+def frame_file(frame: int, suffix: str) -> str:
+    """Name of a frame's file: ``frame_0007.ply``."""
+    return f"frame_{frame:04d}{suffix}"
+
+
+def parse_frames(text: str, num_frames: int) -> list[int]:
+    """Frames as a user names them: one number, or first:end:step as Python slices.
+
+    Raises:
+        ValueError: not of this form, or none of the clip's frames.
+    """
+    try:
+        numbers = [int(part) if part.strip() else None for part in text.split(":")]
+        if len(numbers) > 3 or (len(numbers) == 1 and numbers[0] is None):
+            raise ValueError(text)
+        everything = range(num_frames)
+        chosen = [everything[numbers[0]]] if len(numbers) == 1 else [*everything[slice(*numbers)]]  # type: ignore[index]
+    except (ValueError, IndexError) as error:
+        raise ValueError(
+            f"--frames: expected a frame of the clip's {num_frames} (such as 5) or first:end:step (such as 0:24:2), "
+            f"found '{text}'"
+        ) from error
+    if not chosen:
+        raise ValueError(f"--frames: expected at least one of the clip's {num_frames} frames, '{text}' names none")
+    return sorted(chosen)
+
+
+def _plain(job: Mapping[str, Any]) -> dict[str, Any]:
+    """As it comes back from JSON."""
+    return json.loads(json.dumps(job))
+
+
+def _differences(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    names = [name for name in {**known, **wanted} if known.get(name) != wanted.get(name)]
+    return "; ".join(f"{name}: {known.get(name)} there, {wanted.get(name)} now" for name in names)
