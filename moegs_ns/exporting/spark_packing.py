@@ -6,7 +6,7 @@ harmonics in 7, 8 and 6 bits for degree 1, 2 and 3. What a byte means, its range
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -47,26 +47,14 @@ class SparkEncoding:
     sh3Max: float = 1.0  # noqa: N815
 
     @staticmethod
-    def of(frames: Sequence[Splats]) -> "SparkEncoding":
-        """The narrowest that holds nearly all values of all frames."""
-        frames = [splats for splats in frames if len(splats)]
-        if not frames:
+    def of(frames: Iterable[Splats]) -> "SparkEncoding":
+        """The narrowest that holds nearly all values of every frame."""
+        found = [_ranges(splats) for splats in frames if len(splats)]
+        if not found:
             return SparkEncoding()
-        colors = torch.cat([_base_colors(splats).reshape(-1) for splats in frames])
-        scales = torch.cat([splats.scales.reshape(-1) for splats in frames]).clamp_min(1e-12).log()
-        limits = {}
-        for degree, (name, *_) in enumerate(SH_BANDS, start=1):
-            band = [_band(sh_of(splats), degree).reshape(-1) for splats in frames]
-            values = torch.cat(band).abs()
-            limits[f"{name}Max"] = max(_quantile(values, 1 - _RARE), 1e-3) if len(values) else 1.0
-        smallest, largest = _quantile(scales, _RARE), float(scales.max())
-        return SparkEncoding(
-            rgbMin=min(0.0, _quantile(colors, _RARE)),
-            rgbMax=max(1.0, _quantile(colors, 1 - _RARE)),
-            lnScaleMin=min(smallest, largest - 1.0),
-            lnScaleMax=largest,
-            **limits,
-        )
+        lowest = {name: min(ranges[name] for ranges in found) for name in ("rgbMin", "lnScaleMin")}
+        highest = {name: max(ranges[name] for ranges in found) for name in found[0] if name not in lowest}
+        return SparkEncoding(**lowest, **highest)
 
     def as_spark(self) -> dict[str, float]:
         """All of Spark's names, the lower ends of spherical harmonics too."""
@@ -134,6 +122,22 @@ def unpack_splats(arrays: Mapping[str, np.ndarray], encoding: SparkEncoding, cen
         opacities=torch.from_numpy(packed[:, OPACITY_BYTE] / 255).float(),
         sh=torch.cat(sh, dim=1).float(),
     )
+
+
+def _ranges(splats: Splats) -> dict[str, float]:
+    """The encoding of one frame."""
+    colors, scales = _base_colors(splats).reshape(-1), splats.scales.reshape(-1).clamp_min(1e-12).log()
+    largest = float(scales.max())
+    ranges = {
+        "rgbMin": min(0.0, _quantile(colors, _RARE)),
+        "rgbMax": max(1.0, _quantile(colors, 1 - _RARE)),
+        "lnScaleMin": min(_quantile(scales, _RARE), largest - 1.0),
+        "lnScaleMax": largest,
+    }
+    for degree, (name, *_) in enumerate(SH_BANDS, start=1):
+        values = _band(sh_of(splats), degree).reshape(-1).abs()
+        ranges[f"{name}Max"] = max(_quantile(values, 1 - _RARE), 1e-3) if len(values) else 1.0
+    return ranges
 
 
 def _base_colors(splats: Splats) -> Tensor:
