@@ -14,6 +14,7 @@ from typing import Any
 import experts_page
 import tyro
 from distillation_section import distillation_section
+from export_section import export_section
 from fusion_section import fusion_section
 from machine import machine_sentence
 from page_parts import label_of, temporal_mean_of, with_temporal_mean
@@ -317,8 +318,9 @@ def page(results: Path) -> str:
     students = [distillation_section(taught)] if taught else []
     skipped = skipping_section(results / "expert_skipping.json")
     prepared = preparation_section(results / "preparation.json")
+    exported = export_section(results / "export_losses.json")
     sections = sections or ["No suite has been run yet.\n"]
-    return "\n".join([_HEAD, *sections, *curves, *fusions, *students, *chosen, *skipped, *prepared])
+    return "\n".join([_HEAD, *sections, *curves, *fusions, *students, *chosen, *skipped, *prepared, *exported])
 
 
 def main(arguments: Arguments) -> None:

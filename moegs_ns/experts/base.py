@@ -6,7 +6,6 @@ and its density rules (:meth:`ExpertModel.control_density`); rendering, loss, st
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -33,7 +32,7 @@ from moegs_ns.experts.views import (
 )
 from moegs_ns.losses import photometric_loss
 from moegs_ns.splats.camera import camera_position
-from moegs_ns.splats.exportable import ExportablePart
+from moegs_ns.splats.exportable import ExportablePart, exportable_part
 from moegs_ns.splats.gaussian_parts import GaussianParts
 from moegs_ns.splats.gaussian_set import GaussianSet
 from moegs_ns.splats.projection import ProjectionSettings
@@ -95,21 +94,9 @@ class ExpertModel(Supervised, Model):
 
     @torch.no_grad()
     def exportable_parts(self, time: float) -> list[ExportablePart]:
-        """The Gaussians at ``time`` in [0,1] as other programs draw them: colours in spherical harmonics alone.
-
-        Raises:
-            ValueError: they carry features instead of such colours.
-        """
-        (part, rows), splats = self.part_at(time), self.splats_at(time)
-        if splats.sh is None:
-            raise ValueError(
-                "expected Gaussians with colours in spherical harmonics, found features that other programs cannot "
-                f"draw (STG's {getattr(self.config, 'head', 'feature')} head); bake them with --bake-sh, which says "
-                "what that loses, or train with --pipeline.model.head sh"
-            )
-        in_use = replace(splats, sh=splats.sh[:, : (part.active_sh_degree + 1) ** 2], features=None)
-        stored = torch.arange(self.num_gaussians, device=splats.means.device)[rows]
-        return [ExportablePart(in_use, stored, part.projection_settings)]
+        """The Gaussians at ``time`` in [0,1] as other programs draw them; raises what `exportable_part` raises."""
+        (part, rows), stored = self.part_at(time), torch.arange(self.num_gaussians, device=self.device)
+        return [exportable_part(self.splats_at(time), stored[rows], part.active_sh_degree, part.projection_settings)]
 
     # -- construction ----------------------------------------------------------------------------------------------
 
@@ -273,11 +260,9 @@ class ExpertModel(Supervised, Model):
         return torch.full((3,), 1.0 if self.config.background == "white" else 0.0, device=self.device)
 
     def colors(self, splats: Splats, viewmat: Tensor) -> Tensor:
-        """``[N,3]`` view-dependent colours, at least 0, from the splats' spherical harmonics.
-
-        Positions are detached: colour does not move Gaussians through the viewing direction (as in nerfstudio's
-        splatfacto; the effect is tiny and the gradient is not free).
-        """
+        """``[N,3]`` view-dependent colours, at least 0, from the splats' spherical harmonics. Positions are detached:
+        colour does not move Gaussians through the viewing direction (as in nerfstudio's splatfacto; the effect is tiny
+        and the gradient is not free)."""
         return view_colors(self.active_sh_degree, splats.means, camera_position(viewmat), sh_of(splats))
 
     def channels(self, splats: Splats, viewmat: Tensor) -> Tensor:

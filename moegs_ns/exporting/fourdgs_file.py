@@ -22,6 +22,8 @@ from moegs_ns.splats.splats import Splats
 if TYPE_CHECKING:
     import fourdgs
 
+#: Name of a clip's file.
+FOURDGS_NAME = "scene.4dgs"
 _FIRST_BASIS = 1.0 / math.sqrt(4.0 * math.pi)
 _PROFILE = "fine"  # the container's own name for its smallest error bounds
 # Birth times are stored in steps of this many seconds under that profile. On the grid, nothing is rounded.

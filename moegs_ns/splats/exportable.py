@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 from torch import Tensor
@@ -19,3 +20,24 @@ class ExportablePart(NamedTuple):
     """``[N]`` int64, where each stands among those the model stores: the same number is the same Gaussian always."""
     settings: ProjectionSettings
     """How their own model projects them."""
+
+
+def exportable_part(splats: Splats, rows: Tensor, degree: int, settings: ProjectionSettings) -> ExportablePart:
+    """Gaussians of an expert, with no more of their spherical harmonics than is in use.
+
+    Args:
+        splats: of one instant.
+        rows: ``[N]`` where each stands among those stored.
+        degree: of spherical harmonics in use.
+        settings: how they are projected.
+
+    Raises:
+        ValueError: they carry features instead of such colours.
+    """
+    if splats.sh is None:
+        raise ValueError(
+            "expected Gaussians with colours in spherical harmonics, found features that other programs cannot draw "
+            "(STG's lite and full heads); bake them with --bake-sh, which says what that loses, or train with "
+            "--pipeline.model.head sh"
+        )
+    return ExportablePart(replace(splats, sh=splats.sh[:, : (degree + 1) ** 2], features=None), rows, settings)

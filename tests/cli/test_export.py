@@ -103,7 +103,7 @@ def test_a_mixture_is_explained_in_one_sentence(expert_run: Path, capfd: pytest.
 def test_feature_heads_are_refused_before_there_is_a_folder(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     folder = save_run(tmp_path / "run", make_expert("stg", head="full"), "stg", fps=10.0, cameras={"test": ["cam0"]})
     assert export(folder, "--without-data") == 1
-    assert "STG's full head); bake them with --bake-sh" in said(capfd)
+    assert "STG's lite and full heads); bake them with --bake-sh" in said(capfd)
     assert not (folder / "export").exists()
 
 

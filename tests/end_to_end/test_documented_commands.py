@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import tyro
 
-PAGES = ("README.md", "docs/usage.md", "examples/mixed/README.md")
+PAGES = ("README.md", "docs/usage.md", "docs/export.md", "examples/mixed/README.md")
 COMMANDS = ("ns-train", "ns-eval", "ns-render", "ns-viewer", "moegs", "python", "make", "source")
 
 

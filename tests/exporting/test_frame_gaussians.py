@@ -78,7 +78,7 @@ def test_a_fused_model_is_one_set(tmp_path: Path) -> None:
 @pytest.mark.parametrize("head", ["lite", "full"])
 def test_features_are_refused(head: str) -> None:
     expert = make_expert("stg", head=head)
-    with pytest.raises(ValueError, match=rf"STG's {head} head\); bake them with --bake-sh"):
+    with pytest.raises(ValueError, match=r"\(STG's lite and full heads\); bake them with --bake-sh"):
         next(frame_gaussians(expert, [0], NUM_FRAMES))
 
 
