@@ -1,8 +1,8 @@
 """Gaussians in the sixteen bytes that the web viewer Spark keeps of each, and its words of spherical harmonics.
 
 The layout is that of ``PackedSplats`` in Spark 0.1: colour and opacity in a byte each, positions in half floats,
-logarithms of scales in bytes, rotations as an axis (an octahedron unfolded, two bytes) and an angle (one byte), spherical
-harmonics in 7, 8 and 6 bits for degree 1, 2 and 3. What a byte means, its range, is chosen per scene.
+logarithms of scales in bytes, rotations as an axis (an octahedron unfolded, two bytes) and an angle (one byte),
+spherical harmonics in 7, 8 and 6 bits for degree 1, 2 and 3. What a byte means, its range, is chosen per scene.
 """
 
 import math
@@ -38,13 +38,13 @@ class SparkEncoding:
         sh1Max, sh2Max, sh3Max: largest coefficient of a degree; the smallest is its negative.
     """
 
-    rgbMin: float = 0.0  # noqa: N815
-    rgbMax: float = 1.0  # noqa: N815
-    lnScaleMin: float = -12.0  # noqa: N815
-    lnScaleMax: float = 9.0  # noqa: N815
-    sh1Max: float = 1.0  # noqa: N815
-    sh2Max: float = 1.0  # noqa: N815
-    sh3Max: float = 1.0  # noqa: N815
+    rgbMin: float = 0.0
+    rgbMax: float = 1.0
+    lnScaleMin: float = -12.0
+    lnScaleMax: float = 9.0
+    sh1Max: float = 1.0
+    sh2Max: float = 1.0
+    sh3Max: float = 1.0
 
     @staticmethod
     def of(frames: Iterable[Splats]) -> "SparkEncoding":
@@ -146,7 +146,7 @@ def _base_colors(splats: Splats) -> Tensor:
 
 
 def _band(sh: Tensor, degree: int) -> Tensor:
-    """``[N,3(2 degree + 1)]`` coefficients of one degree, colour by colour within each; ``[N,0]`` where there are none."""
+    """``[N,3(2 degree + 1)]`` coefficients of one degree, the three colours of each together; ``[N,0]`` without it."""
     return sh[:, degree**2 : (degree + 1) ** 2].reshape(len(sh), -1)
 
 

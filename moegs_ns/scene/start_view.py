@@ -1,7 +1,7 @@
 """From where a scene is best seen first: its most central camera, upright."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from nerfstudio.cameras.cameras import Cameras
@@ -25,6 +25,11 @@ class StartPlace:
     up: Tensor
     field_of_view: float
     aspect: float
+
+    def turned(self, rotation: Tensor) -> "StartPlace":
+        """The same view in a world turned by ``rotation [3,3]``: ``x' = rotation @ x``."""
+        turn = rotation.to(self.position)
+        return replace(self, position=turn @ self.position, look_at=turn @ self.look_at, up=turn @ self.up)
 
 
 def start_place(cameras: Cameras, points: Tensor | None = None, default_distance: float = 1.0) -> StartPlace:
