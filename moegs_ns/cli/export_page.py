@@ -1,8 +1,5 @@
 """``moegs export --format html``: what the page says, from where it is seen first, how large it may get."""
 
-from functools import partial
-from pathlib import Path
-
 from rich.console import Console
 from rich.progress import track
 
@@ -28,18 +25,12 @@ def write_page(exporter: Exporter, folder: ExportFolder, console: Console) -> li
             transient=True,
             disable=not console.is_terminal,
         )
-        frames, sizes = [*told], []
-        scene = page_scene(exporter, frames[0])
-        folder.write_file(PAGE_NAME, partial(_write, frames, scene, exporter.asked.max_mb * 1e6, sizes))
-        for line in size_lines(sizes[0], exporter.asked.max_mb):
+        frames = [*told]
+        scene, most_bytes = page_scene(exporter, frames[0]), exporter.asked.max_mb * 1e6
+        size = write_splat_page(folder.path / PAGE_NAME, frames, scene, most_bytes)
+        for line in size_lines(size, exporter.asked.max_mb):
             console.print(line, soft_wrap=True, highlight=False, markup=False)
     return [PAGE_NAME]
-
-
-def _write(
-    frames: list[FrameGaussians], scene: PageScene, most_bytes: float, sizes: list[PageSize], path: Path
-) -> None:
-    sizes.append(write_splat_page(path, frames, scene, most_bytes))
 
 
 def page_scene(exporter: Exporter, first: FrameGaussians) -> PageScene:

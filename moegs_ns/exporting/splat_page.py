@@ -233,7 +233,7 @@ def _count_rows(numbers: Sequence[int], fps: float, visible: np.ndarray, gaussia
     several = f" at {fps:g} per second" if len(numbers) > 1 else ""
     low, high = int(visible.min()), int(visible.max())
     at_once = f"{low:,}" if low == high else f"{low:,} to {high:,}"
-    return {"Frames": f"{len(numbers)}{several}", "Gaussians": f"{gaussians:,}, {at_once} at a time"}
+    return {"Frames": f"{len(numbers)}{several}", "Gaussians": f"{gaussians:,}; {at_once} at a time"}
 
 
 def _colour_row(degree: int) -> str:

@@ -84,8 +84,12 @@ def canvas_picture(page: Page) -> torch.Tensor:
     assert box is not None
     clip = {"x": round(box["x"]), "y": round(box["y"])}  # the browser draws canvases at whole pixels
     clip |= {"width": canvas.evaluate("one => one.width"), "height": canvas.evaluate("one => one.height")}
-    shot = Image.open(io.BytesIO(page.screenshot(clip=clip))).convert("RGB")  # type: ignore[arg-type]
-    return torch.from_numpy(np.array(shot)).float() / 255.0
+    return torch.from_numpy(as_picture(page.screenshot(clip=clip))).float() / 255.0  # type: ignore[arg-type]
+
+
+def as_picture(png: bytes) -> np.ndarray:
+    """uint8 ``[H,W,3]`` of a screenshot."""
+    return np.array(Image.open(io.BytesIO(png)).convert("RGB"))
 
 
 def inner_psnr(picture: torch.Tensor, other: torch.Tensor) -> float:

@@ -73,7 +73,7 @@ def test_the_page_refers_to_nothing_outside_and_says_what_it_is(tmp_path: Path) 
     page = read_page((tmp_path / "page.html").read_text("utf8"))
     assert page.references == ["data:,"]
     said = " ".join(page.text)
-    for sentence in ("Two < three", "nothing & all", "4 at 10 per second", "150, 149 at a time", "MIT License"):
+    for sentence in ("Two < three", "nothing & all", "4 at 10 per second", "150; 149 at a time", "MIT License"):
         assert sentence in said
 
 
