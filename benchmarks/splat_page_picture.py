@@ -22,7 +22,7 @@ from moegs_ns.scene.start_view import StartPlace
 from tests.browser import open_page
 from tests.exporting.splat_pages import as_picture, canvas_picture, inner_psnr, page_camera, wait_at_rest
 
-_SIZES = {"desktop": (940, 580), "phone": (390, 844)}
+_SIZES = {"desktop": (1180, 720), "phone": (390, 844)}
 
 
 def main() -> None:
@@ -48,8 +48,10 @@ def main() -> None:
     camera = page_camera(place, shown.shape[1], shown.shape[0])
     expected = viewer_picture(content.at(asked.frame), camera, background=torch.tensor(content.header["background"]))
     # A palette is a third of the size, and dithered it shows no steps on smooth surfaces.
-    palette = Image.fromarray(window).quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.FLOYDSTEINBERG)
-    palette.save(asked.picture, format="PNG", optimize=True)
+    image = Image.fromarray(window)
+    colours = image.quantize(256, Image.Quantize.MAXCOVERAGE)
+    dithered = image.quantize(palette=colours, dither=Image.Dither.FLOYDSTEINBERG)
+    dithered.save(asked.picture, format="PNG", optimize=True)
     print(  # noqa: T201
         f"{inner_psnr(shown, expected):.2f} dB between canvas and rasterizer at {shown.shape[1]} x {shown.shape[0]}; "
         f"{asked.picture}: {asked.picture.stat().st_size} bytes, {Image.open(asked.picture).size}"
