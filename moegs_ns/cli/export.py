@@ -6,7 +6,7 @@ from typing import Literal
 
 import tyro
 
-ExportFormat = Literal["ply", "splat", "4dgs", "video"]
+ExportFormat = Literal["ply", "splat", "4dgs", "html", "video"]
 Axes = Literal["own", "y-down"]
 
 
@@ -24,7 +24,10 @@ class Export:
     format: ExportFormat = "ply"
     """`ply`: one file per frame in the layout of 3D Gaussian Splatting, which SuperSplat and most viewers read.
     `splat`: one file per frame, 32 bytes a Gaussian, colours that do not depend on the view. `4dgs`: one file for the
-    clip (needs the package fourdgs). `video`: what the test cameras see, as mp4."""
+    clip (needs the package fourdgs). `html`: one page that plays the clip in a browser, also offline. `video`: what the
+    test cameras see, as mp4."""
+    html: bool = False
+    """The same as --format html."""
     output: Path | None = None
     """Folder to write into. Default: export/<format> in the run folder."""
     frames: str = ":"
@@ -42,6 +45,8 @@ class Export:
     bake_sh: bool = False
     """Let STG's feature heads (lite, full) be exported: fit spherical harmonics to what they show the training cameras.
     What that loses is printed."""
+    max_mb: float = 25.0
+    """Largest page of `html`, in MB: degrees of spherical harmonics are left out, highest first, until it fits."""
     check_images: int = 3
     """Compare so many images of the test cameras (of the training cameras where there are none), evenly over the
     clip; 0 = none."""
@@ -60,6 +65,10 @@ class Export:
             FileNotFoundError: no run, or its data are gone.
             ValueError: a run that cannot be exported this way, options that do not fit, or no space on the disk.
         """
+        if self.html:
+            if self.format not in ("ply", "html"):
+                raise ValueError(f"--html is short for --format html; found --format {self.format} beside it")
+            self.format = "html"
         from moegs_ns.cli.console import make_console
         from moegs_ns.cli.export_run import export_run
 

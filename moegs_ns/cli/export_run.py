@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from moegs_ns.cli.export_check import clip_losses, frame_losses, video_losses
+from moegs_ns.cli.export_check import clip_losses, frame_losses, page_losses, video_losses
+from moegs_ns.cli.export_page import write_page
 from moegs_ns.cli.export_report import loss_lines, selection_lines
 from moegs_ns.cli.exporter import Exporter, load, refuse_mixture
 from moegs_ns.exporting.export_folder import ExportFolder, frame_file, parse_frames
@@ -45,7 +46,8 @@ def export_run(asked: "Export", console: Console) -> Path:
     losses = way.check(exporter, folder)
     finish(exporter, folder, names, losses)
     size = sum((folder.path / name).stat().st_size for name in names)
-    background = record["expert"]["config"].get("background")
+    # A page holds the background; files of Gaussians do not.
+    background = None if asked.format == "html" else record["expert"]["config"].get("background")
     told = [*selection_lines(asked), *loss_lines(losses, exporter.baked, background, asked.format == "video")]
     for line in told:
         console.print(line, soft_wrap=True, highlight=False, markup=False)
@@ -61,7 +63,8 @@ def export_run(asked: "Export", console: Console) -> Path:
 def job_of(asked: "Export", frames: Sequence[int]) -> dict[str, Any]:
     """What decides the content of the files."""
     checkpoint = find_checkpoint(asked.run_folder)
-    options = ("min_opacity", "sh_degree", "axes", "fit_viewers", "bake_sh", "without_data")
+    options = ["min_opacity", "sh_degree", "axes", "fit_viewers", "bake_sh", "without_data"]
+    options += ["max_mb"] if asked.format == "html" else []
     return {
         "format": asked.format,
         "run": str(asked.run_folder.resolve()),
@@ -185,5 +188,6 @@ WAYS = {
     "ply": Way(write_frames, frame_losses),
     "splat": Way(write_frames, frame_losses),
     "4dgs": Way(write_clip, clip_losses),
+    "html": Way(write_page, page_losses),
     "video": Way(write_videos, video_losses),
 }

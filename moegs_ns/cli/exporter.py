@@ -147,6 +147,7 @@ def load(asked: "Export", record: Mapping[str, Any], frames: Sequence[int]) -> E
     """
     if asked.without_data:
         needing = {"--format video": asked.format == "video", "--bake-sh": asked.bake_sh}
+        needing["--format html"] = asked.format == "html"
         needing["--axes y-down"] = asked.axes == "y-down"
         wanted = [name for name, given in needing.items() if given]
         if wanted:

@@ -49,13 +49,16 @@ MEASURES = ("psnr", "file_psnr", "drawing_psnr", "truth_psnr", "exported_truth_p
 
 
 @torch.no_grad()
-def viewer_picture(splats: Splats, camera: Cameras, rotation: Tensor | None = None) -> Tensor:
-    """``[H,W,3]`` in [0,1]: Gaussians as a standard viewer draws them, over black.
+def viewer_picture(
+    splats: Splats, camera: Cameras, rotation: Tensor | None = None, background: Tensor | None = None
+) -> Tensor:
+    """``[H,W,3]`` in [0,1]: Gaussians as a standard viewer draws them.
 
     Args:
         splats: with ``sh [N,B,3]``.
         camera: of size 1, in the model's world.
         rotation: ``[3,3]`` from that world to the Gaussians'; None where they are the same.
+        background: ``[3]`` what they are drawn over; None is black.
     """
     device = splats.means.device
     viewmat = viewmat_from_camera_to_world(camera.camera_to_worlds[0].to(device))
@@ -71,6 +74,7 @@ def viewer_picture(splats: Splats, camera: Cameras, rotation: Tensor | None = No
         int(camera.width.item()),
         int(camera.height.item()),
         settings=VIEWER_SETTINGS,
+        background=None if background is None else background.to(device),
     )
     return drawn.images[0].clamp(0.0, 1.0)
 

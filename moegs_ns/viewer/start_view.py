@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.viewer.viewer import VISER_NERFSTUDIO_SCALE_RATIO
 from nerfstudio.viewer.viewer_elements import ViewerControl
 from torch import Tensor
+
+from moegs_ns.scene.start_view import start_place
 
 _FRUSTUM_DEPTHS = 3.0  # times the configured scale: more than the depth of any frustum of ordinary proportions
 
@@ -30,16 +31,9 @@ class StartView(ViewerControl):
     """
 
     def __init__(self, cameras: Cameras, points: Tensor | None = None, default_distance: float = 1.0) -> None:
-        poses = cameras.camera_to_worlds.cpu().double()
-        centres = poses[:, :, 3]
-        index = int((centres - centres.mean(dim=0)).norm(dim=1).argmin())
-        forward = -poses[index, :, 2]  # OpenGL cameras look along -z
-        self.position = centres[index].numpy()
-        self.look_at = (centres[index] + _distance(centres[index], forward, points, default_distance) * forward).numpy()
-        # One up for the whole rig: orbiting stays level although single cameras are tilted.
-        up = poses[:, :, 1].mean(dim=0)
-        self.up = (up / up.norm() if up.norm() > 0.1 else poses[index, :, 1]).numpy()
-        self.field_of_view = 2 * math.atan(float(cameras.height[index]) / 2 / float(cameras.fy[index]))
+        place = start_place(cameras, points, default_distance)
+        self.position, self.look_at, self.up = place.position.numpy(), place.look_at.numpy(), place.up.numpy()
+        self.field_of_view = place.field_of_view
         self._frustum = 0.0
 
     def _setup(self, viewer: Any) -> None:
@@ -63,14 +57,3 @@ class StartView(ViewerControl):
 def scene_distance(metadata: Mapping[str, Any]) -> float:
     """About how far away a scene is, in world units: between its bounds."""
     return math.sqrt(float(metadata.get("near", 1.0)) * float(metadata.get("far", 1.0)))
-
-
-def _distance(centre: Tensor, forward: Tensor, points: Tensor | None, default: float) -> float:
-    """Median distance along the view of the points in the middle of it."""
-    if points is None or len(points) == 0:
-        return default
-    offsets = points.cpu().double() - centre
-    along = offsets @ forward
-    aside = (offsets - along[:, None] * forward).norm(dim=1)
-    seen = along[(along > 0) & (aside < 0.25 * along)]
-    return float(seen.median()) if torch.numel(seen) else default

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from moegs_ns.cli.main import run
+from moegs_ns.exporting.splat_page import read_splat_page
 
 pytestmark = pytest.mark.slow
 
@@ -19,7 +21,9 @@ def exported(run_folder: Path, output: Path, *options: object) -> dict[str, Any]
     return json.loads((output / "export.json").read_text("utf8"))
 
 
-@pytest.mark.parametrize(("chosen", "floor"), [("ply", 70.0), ("splat", 36.0), ("4dgs", 36.0), ("video", 25.0)])
+@pytest.mark.parametrize(
+    ("chosen", "floor"), [("ply", 70.0), ("splat", 36.0), ("4dgs", 36.0), ("html", 40.0), ("video", 25.0)]
+)
 def test_files_look_like_the_model(
     trained_run: Path, tmp_path: Path, chosen: str, floor: float, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -45,6 +49,22 @@ def test_worlds_can_be_turned_upright(trained_run: Path, tmp_path: Path, chosen:
     assert np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-5)
     assert math.isclose(float(np.linalg.det(rotation)), 1.0, abs_tol=1e-5)
     assert np.allclose(rotation @ [0.0, 0.18, 0.98], [0.0, -1.0, 0.0], atol=0.05)  # z is up in the sample scene
+
+
+def test_a_page_is_as_small_as_asked(trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The trained run has degree 0 only, so nothing can be left out: what fits is written, what does not is told."""
+    options = (str(trained_run), "--html", "--frames", "::6", "--check-images", "0")
+    assert run(["export", *options, "--output", str(tmp_path / "page"), "--max-mb", "10"]) == 0
+    said = _said(capsys)
+    page = tmp_path / "page" / "scene.html"
+    assert "MB of the page by degree of spherical harmonics:" in said and "of these 0.4 are the viewer" in said
+    content = read_splat_page(page)
+    assert content.frames == [0, 6, 12, 18]
+    camera = torch.tensor(content.header["view"]["position"])
+    assert camera[1] < -2.0 and content.header["view"]["up"][2] > 0.9  # before the scene, whose z is up
+    assert run(["export", *options, "--output", str(tmp_path / "small"), "--max-mb", "0.4"]) == 1
+    assert "expected a page of at most 0.4 MB" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "small" / "scene.html").exists()
 
 
 def test_a_mixture_is_refused_but_has_a_video(

@@ -116,6 +116,9 @@ def test_the_wheel_holds_the_package_and_the_shipped_folders_and_no_more(wheel: 
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     package = ROOT / "moegs_ns"
     expected = {str(path.relative_to(ROOT)) for kind in ("*.py", "*.json") for path in package.rglob(kind)}
+    web = [path for path in (ROOT / "moegs_ns" / "exporting" / "web").iterdir() if path.is_file()]
+    assert "viewer.js.gz" in {path.name for path in web}
+    expected |= {str(path.relative_to(ROOT)) for path in web}
     for folder in SHIPPED:
         files = [path for path in (ROOT / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts]
         assert files, f"{folder}/ ships something"
