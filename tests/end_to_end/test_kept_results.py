@@ -1,5 +1,6 @@
 """The kept results of the suites still say what the project promises."""
 
+import importlib
 import json
 from pathlib import Path
 from statistics import mean
@@ -159,3 +160,14 @@ def test_plus_is_ahead_of_the_best_expert_of_equal_budget(project_root: Path, su
 )
 def test_plus_is_as_far_ahead_as_wanted(project_root: Path, suite: str) -> None:
     assert lead_of_plus(project_root, suite) >= WANTED_LEAD_OVER_RIVAL_DB
+
+
+def test_the_readmes_table_is_what_the_script_writes(project_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(project_root / "benchmarks"))
+    methods = importlib.import_module("methods_table")
+    folder = project_root / "benchmarks" / "results" / methods.SUITE
+    contents = [json.loads(file.read_text("utf8")) for file in sorted(folder.glob("*.json"))]
+    readme = (project_root / "README.md").read_text("utf8")
+    assert methods.with_table(readme, methods.methods_table(contents)) == readme
+    with pytest.raises(ValueError, match="found them not"):
+        methods.with_table(readme.replace(methods.END, ""), "")
