@@ -38,7 +38,7 @@ Command = (
 _REPORTS = ("motion", "geometry", "gates", "routers")
 _DESCRIPTION = (
     "Mixtures of dynamic Gaussian-splat experts: prepare and check data, train one scene's experts and router, report, "
-    "render, prune, fuse."
+    "render, prune, fuse. `moegs --debug COMMAND` shows where an error comes from."
 )
 
 
@@ -53,7 +53,8 @@ def run(arguments: Sequence[str]) -> int:
     Returns:
         Exit status: 0, 1 for an error that was explained, 130 or 143 when interrupted; a command may have its own.
     """
-    own, passed_on = _split(_with_report_names(list(arguments)))
+    arguments, debug = _without_debug(list(arguments))
+    own, passed_on = _split(_with_report_names(arguments))
     command = tyro.cli(Command, args=own, prog="moegs", description=_DESCRIPTION)  # type: ignore[arg-type]
     action = command.action if isinstance(command, Data) else command
     if passed_on is not None:
@@ -69,11 +70,16 @@ def run(arguments: Sequence[str]) -> int:
         Console(stderr=True).print("\nStopped. The same command goes on where it stopped.", style="yellow")
         return 143 if interrupt.args else 130
     except (ValueError, OSError, RuntimeError) as error:
-        if not _is_ours(error):
+        if debug or not _is_ours(error):
             raise
         return _fail(str(error), getattr(action, "failure_status", 1))
     finally:
         signal.signal(signal.SIGTERM, previous)
+
+
+def _without_debug(arguments: list[str]) -> tuple[list[str], bool]:
+    """``moegs --debug COMMAND`` shows where an error comes from instead of its one line."""
+    return (arguments[1:], True) if arguments[:1] == ["--debug"] else (arguments, False)
 
 
 def _with_report_names(arguments: list[str]) -> list[str]:
