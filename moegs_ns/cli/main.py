@@ -11,6 +11,7 @@ from typing import Annotated, NoReturn
 
 import tyro
 
+from moegs_ns.cli.check_run import CheckRun
 from moegs_ns.cli.data import Data
 from moegs_ns.cli.fuse import Fuse
 from moegs_ns.cli.gates import ReportGates
@@ -33,6 +34,7 @@ Command = (
     | Annotated[Fuse, tyro.conf.subcommand("fuse")]
     | Annotated[Render, tyro.conf.subcommand("render")]
     | Annotated[Prune, tyro.conf.subcommand("prune")]
+    | Annotated[CheckRun, tyro.conf.subcommand("check-run")]
 )
 #: Special reports, as in ``moegs report motion``. A run folder of such a name is given as ./motion.
 _REPORTS = ("motion", "geometry", "gates", "routers")
