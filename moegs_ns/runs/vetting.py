@@ -66,7 +66,7 @@ def tags_of(text: str) -> Iterator[tuple[str, int]]:
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         tag = getattr(event, "tag", None)
         if tag and tag != "!":
-            yield tag.removeprefix(_PREFIX), event.start_mark.line + 1
+            yield tag.removeprefix(_PREFIX), event.start_mark.line + 1  # type: ignore[union-attr]  # parsing marks every event
 
 
 def _config(file: Path) -> Finding:
