@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 CHECKED := moegs_ns tests tools benchmarks setup.py
 
-.PHONY: help env demo lint format test test-slow test-all wheel lock clean
+.PHONY: help env demo lint format test test-slow test-all faults wheel lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ test-slow: env ## the tests marked slow
 	$(PYTEST) -m slow --durations=10
 
 test-all: test test-slow ## quick and slow tests
+
+faults: env ## kill the commands at random moments, resume them, compare with undisturbed ones (some minutes)
+	$(BIN)/python -m tests.faults.kill_and_resume
 
 wheel: env ## build dist/moegs_ns-*.whl with presets and kernels, on x86-64 Linux compiled for three levels of processors
 	rm -rf build dist
