@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 CHECKED := moegs_ns tests tools benchmarks integrations setup.py
 
-.PHONY: help env demo lint format test test-slow test-all docs wheel lock clean
+.PHONY: help env demo lint format test test-slow test-all faults docs wheel lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ test-all: test test-slow ## quick and slow tests
 
 docs: env ## build README and docs/ as a site that opens from disk, build/docs/index.html; broken links fail
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+faults: env ## kill the commands at random moments, resume them, compare with undisturbed ones (some minutes)
+	$(BIN)/python -m tests.faults.kill_and_resume
 
 wheel: env ## build dist/moegs_ns-*.whl with presets and kernels, on x86-64 Linux compiled for three levels of processors
 	rm -rf build dist

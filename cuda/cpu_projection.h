@@ -131,6 +131,9 @@ struct ProjectionLanes {
     }
 };
 
+// Square pixels.
+constexpr float kLargestVariance = 1e18f;
+
 inline void project_forward_lanes(const float *means, const float *quats, const float *scales, int count,
                                   const moegs_camera &camera, float *means2d, float *depths, float *conics,
                                   float *compensations, int32_t *radii) {
@@ -151,8 +154,10 @@ inline void project_forward_lanes(const float *means, const float *quats, const 
     }
     const Floats radius = maximum(reach_x, reach_y);
     const Floats zero{};
-    // Comparisons are written so that a NaN anywhere culls.
+    // Comparisons are written so that a NaN anywhere culls. A Gaussian a billion pixels wide is an even veil at best, and
+    // float no longer holds the square of its variance.
     const Ints kept = (g.z >= splat(camera.near_plane)) & (g.z <= splat(camera.far_plane)) & (g.det > zero) &
+                      (splat(kLargestVariance) > g.c00 + g.c11) &
                       (radius > splat(camera.radius_clip)) & (u + reach_x > zero) & (v + reach_y > zero) &
                       (splat(float(camera.width)) > u - reach_x) & (splat(float(camera.height)) > v - reach_y);
 

@@ -33,6 +33,8 @@ struct ScreenCovariance {
 
 // The Jacobian is evaluated at most this share of the image beyond its border (gsplat limits the view angle there).
 constexpr float kMargin = 0.15f;
+// Square pixels; float does not hold the square of more.
+constexpr float kLargestVariance = 1e18f;
 
 MOEGS_SHARED ScreenCovariance screen_covariance(const moegs_mixture_scene &scene, const float *quat,
                                                 const float *scale, const float *point) {
@@ -113,7 +115,8 @@ MOEGS_SHARED Outcome project_gaussian(const moegs_mixture_scene &scene, int64_t 
     const float radius = ceilf(3.0f * sqrtf(middle + sqrtf(larger(half * half + xy * xy, 0.01f))));
     const bool on_screen = x + radius > 0.0f && x - radius < float(scene.width) && y + radius > 0.0f &&
                            y - radius < float(scene.height);
-    if (!(determinant > 0.0f && radius > how.radius_clip && on_screen)) return Outcome::kCulled;
+    const bool sound = determinant > 0.0f && xx + yy < kLargestVariance;
+    if (!(sound && radius > how.radius_clip && on_screen)) return Outcome::kCulled;
 
     const float compensation = how.antialiased ? sqrtf(sharp.determinant / determinant) : 1.0f;
     const float opacity = scene.opacities[index] * compensation;

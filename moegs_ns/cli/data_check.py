@@ -99,7 +99,8 @@ def _table(report: "Report", name: str) -> "Table":
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("check", "verdict", "found", title=f"{name}: will this train?")
+    table = Table("check", "verdict", title=f"{name}: will this train?")
+    table.add_column("found", overflow="fold")  # paths are to be read to their end
     for result in report.results:
         word = "-" if result.skipped else result.verdict.word
         table.add_row(result.name, f"[{_STYLES[word]}]{word}[/]", escape(result.sentence))

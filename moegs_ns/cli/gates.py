@@ -41,10 +41,16 @@ class ReportGates:
         from moegs_ns.cli.console import make_console
         from moegs_ns.cli.gate_report import PAGE_NAME, GateReport
         from moegs_ns.reporting.gate_tables import gate_tables, sentences
+        from moegs_ns.runs.record import read_run_record
         from moegs_ns.training.load_run import load_run
 
         if min(self.instants, self.max_frames, self.width) < 1:
             raise ValueError("expected --instants, --max-frames and --width of at least 1")
+        record = read_run_record(self.run_folder)
+        if record["expert"]["name"] != "router":  # before anything is decoded
+            raise ValueError(
+                f"expected the run of a mixture (moegs-router), found one of '{record['method']}' at {self.run_folder}"
+            )
         console = make_console()
         run = load_run(self.run_folder, self.split)
         folder = self.output or self.run_folder / "gates"

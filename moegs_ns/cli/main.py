@@ -13,6 +13,7 @@ from typing import Annotated, NoReturn
 import tyro
 
 from moegs_ns.cli.bench import Bench
+from moegs_ns.cli.check_run import CheckRun
 from moegs_ns.cli.data import Data
 from moegs_ns.cli.export import Export
 from moegs_ns.cli.films import BulletTime, Fixed, FollowPath, Interpolate, Orbit, Spiral
@@ -45,6 +46,7 @@ Command = (
     | Annotated[FollowPath, tyro.conf.subcommand("render-path")]
     | Annotated[Prune, tyro.conf.subcommand("prune")]
     | Annotated[Export, tyro.conf.subcommand("export")]
+    | Annotated[CheckRun, tyro.conf.subcommand("check-run")]
 )
 #: Special commands, as in ``moegs report motion``. A run folder of such a name is given as ./motion.
 _KINDS = {
@@ -53,7 +55,8 @@ _KINDS = {
 }
 _DESCRIPTION = (
     "Mixtures of dynamic Gaussian-splat experts: prepare and check data, train one scene's experts and router, or all "
-    "of a table, report, render, prune, fuse, export."
+    "of a table, report, render, prune, fuse, export. `moegs --debug COMMAND` shows where an "
+    "error comes from."
 )
 
 
@@ -68,7 +71,8 @@ def run(arguments: Sequence[str]) -> int:
     Returns:
         Exit status: 0, 1 for an error that was explained, 130 or 143 when interrupted; a command may have its own.
     """
-    own, passed_on = _split(with_kinds(list(arguments)))
+    arguments, debug = _without_debug(list(arguments))
+    own, passed_on = _split(with_kinds(arguments))
     command = tyro.cli(Command, args=own, prog="moegs", description=_DESCRIPTION)  # type: ignore[arg-type]
     action = command.action if isinstance(command, Data) else command
     if passed_on is not None:
@@ -85,11 +89,16 @@ def run(arguments: Sequence[str]) -> int:
         Console(stderr=True).print(f"\n{message}", style="yellow", soft_wrap=True, markup=False)
         return 143 if interrupt.args else 130
     except (ValueError, OSError, RuntimeError) as error:
-        if not _is_ours(error):
+        if debug or not _is_ours(error):
             raise
         return _fail(str(error), getattr(action, "failure_status", 1))
     finally:
         signal.signal(signal.SIGTERM, previous)
+
+
+def _without_debug(arguments: list[str]) -> tuple[list[str], bool]:
+    """``moegs --debug COMMAND`` shows where an error comes from instead of its one line."""
+    return (arguments[1:], True) if arguments[:1] == ["--debug"] else (arguments, False)
 
 
 def with_kinds(arguments: list[str]) -> list[str]:

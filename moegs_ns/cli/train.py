@@ -62,6 +62,7 @@ class Train:
         """
         from moegs_ns.cli.console import make_console
         from moegs_ns.experts.recipes import known_experts
+        from moegs_ns.training.same_data import read_facts
         from moegs_ns.training.stages import Scene, default_experts, plan
 
         if not self.data.is_dir():
@@ -78,6 +79,7 @@ class Train:
 
         console = make_console()
         _show_plan(stages, console)
+        read_facts(self.data, self.parser, stages[0].parser_options())  # before anything is begun
         if self.plan:
             return
         self._train(stages, console)

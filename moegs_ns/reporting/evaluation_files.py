@@ -129,7 +129,13 @@ def read_result(run: Path) -> RunResult:
     again = f"ns-eval --load-config {folder / 'config.yml'} --output-path {file}"
     if not file.is_file():
         raise FileNotFoundError(f"expected the scores of {folder} in {file.name}, found none; evaluate it: {again}")
-    scores = json.loads(file.read_text("utf8")).get("results", {})
+    try:
+        content = json.loads(file.read_text("utf8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"expected what ns-eval writes in {file}, found no JSON ({error}); write it anew: {again}"
+        ) from error
+    scores = content.get("results", {}) if isinstance(content, dict) else {}
     if "protocol" not in scores or "psnr" not in scores:
         raise ValueError(f"expected what ns-eval writes in {file}, found other data; write it anew: {again}")
     saved = list_checkpoints(folder / CHECKPOINT_FOLDER)

@@ -2,6 +2,7 @@
 
 import io
 import os
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"expected a checkpoint file at {path}, found nothing; name an existing step-*.ckpt")
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
+        raise ValueError(
+            f"expected a whole checkpoint of tensors and plain data at {path}, found something else "
+            f"({_first_line(error)}); use another step-*.ckpt of the run, or train it again"
+        ) from error
     missing = {"step", "pipeline", "optimizers"} - set(state if isinstance(state, dict) else ())
     if missing:
         raise ValueError(
@@ -69,6 +76,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             "name a step-*.ckpt that ns-train wrote"
         )
     return state
+
+
+def _first_line(error: Exception) -> str:
+    """What is wrong, without torch's advice to load the file's code as well."""
+    lines = [line.strip() for line in str(error).splitlines() if "Unsupported" in line or "GLOBAL" in line]
+    return (lines or str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _flush_folder(folder: Path) -> None:

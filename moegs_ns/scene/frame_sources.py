@@ -51,6 +51,10 @@ def find_cameras(scene: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     folders: dict[str, Path] = {}
     for entry in sorted(scene.iterdir()):
+        if entry.is_symlink() and _CAMERA_NAME.fullmatch(entry.stem) and not entry.exists():
+            raise FileNotFoundError(
+                f"expected a video or a folder behind the link {entry}, found nothing; mend the link"
+            )
         is_video = entry.is_file() and entry.suffix.lower() in VIDEO_SUFFIXES
         name = entry.stem if is_video else entry.name
         if not _CAMERA_NAME.fullmatch(name):

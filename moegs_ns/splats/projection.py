@@ -17,6 +17,8 @@ from moegs_ns.splats.conventions import GSPLAT_1_4, Conventions
 _VIEW_MARGIN = 0.3
 # Largest float32 that an int32 still holds.
 _MAX_RADIUS = 2147483520.0
+_LARGEST_SCALE = 1e15  # beyond it every Gaussian before the camera is culled for its size
+_LARGEST_VARIANCE = 1e18  # square pixels; as in cuda/cpu_projection.h and cuda/mixture_projection.h
 
 
 @dataclass(frozen=True)
@@ -164,6 +166,7 @@ def project_torch(
     slope_x = _clamped_slope(x / z, fx, cx, width)
     slope_y = _clamped_slope(y / z, fy, cy, height)
     jacobian = torch.stack([fx / z, zero, -fx * slope_x / z, zero, fy / z, -fy * slope_y / z], dim=-1).view(-1, 2, 3)
+    scales = scales.clamp(max=_LARGEST_SCALE)  # so that zero gradients of culled rows meet no infinity
     to_screen = jacobian @ (world_to_camera.expand(len(z), 3, 3) @ (rotation_matrices(quats) * scales[:, None, :]))
     covariance = to_screen @ to_screen.mT
     xx, xy, yy = covariance[:, 0, 0], covariance[:, 0, 1], covariance[:, 1, 1]
@@ -171,8 +174,11 @@ def project_torch(
     sharp_determinant = xx * yy - xy * xy
     xx, yy = xx + settings.eps2d, yy + settings.eps2d
     determinant = xx * yy - xy * xy
-    invertible = determinant > 0
+    # A Gaussian a billion pixels wide is an even veil at best, and float no longer holds the square of its variance.
+    invertible = (determinant > 0) & (xx + yy < _LARGEST_VARIANCE)
     determinant = torch.where(invertible, determinant, 1.0)
+    sharp_determinant = torch.where(invertible, sharp_determinant, 1.0)
+    xx, xy, yy = (torch.where(invertible, entry, 1.0) for entry in (xx, xy, yy))
     conics = torch.stack([yy, -xy, xx], dim=-1) / determinant[:, None]
     compensations = _Compensation.apply(sharp_determinant / determinant) if settings.antialiased else torch.ones_like(z)
 

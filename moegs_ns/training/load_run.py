@@ -137,7 +137,7 @@ def load_model(run: Path, device: torch.device | str | None = None) -> Model:
 def _model(
     run: Path, record: Mapping[str, Any], checkpoint: Mapping[str, Any], device: torch.device | str | None
 ) -> Model:
-    model = _ensemble(record, checkpoint) if record["expert"]["name"] in _ENSEMBLES else _expert(run)
+    model = _ensemble(run, record, checkpoint) if record["expert"]["name"] in _ENSEMBLES else _expert(run)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     keep_freed_memory(device)
     return model.to(device).eval()
@@ -146,18 +146,33 @@ def _model(
 def _expert(run: Path) -> Model:
     spec, state = read_expert(run)
     expert = spec.build()
-    expert.load_state_dict(state)
+    _load(expert, state, run)
     return expert
 
 
-def _ensemble(record: Mapping[str, Any], checkpoint: Mapping[str, Any]) -> Model:
+def _ensemble(run: Path, record: Mapping[str, Any], checkpoint: Mapping[str, Any]) -> Model:
     # The checkpoint holds the experts; their runs are not looked for.
     kind, nowhere = _ENSEMBLES[record["expert"]["name"]]
     config = config_from_plain(kind, {**record["expert"]["config"], **nowhere})
     model = config.setup(scene_box=SceneBox(torch.tensor([[-1.0] * 3, [1.0] * 3])), num_train_data=1, metadata={})
     state = checkpoint["pipeline"]
-    model.load_state_dict({key.removeprefix("_model."): state[key] for key in state if key.startswith("_model.")})
+    _load(model, {key.removeprefix("_model."): state[key] for key in state if key.startswith("_model.")}, run)
     return model
+
+
+def _load(model: Model, state: Mapping[str, Any], run: Path) -> None:
+    """Put a checkpoint's tensors into the model its record describes.
+
+    Raises:
+        ValueError: it holds another model's.
+    """
+    try:
+        model.load_state_dict(state)
+    except (RuntimeError, KeyError) as error:
+        raise ValueError(
+            f"expected the tensors of a {type(model).__name__} in {find_checkpoint(run)}, found others "
+            f"({' '.join(str(error).split())[:200]}); its run.json is of another run, or another version wrote it"
+        ) from error
 
 
 def images_of(dataset: FrameDataset) -> list[tuple[str, int]]:

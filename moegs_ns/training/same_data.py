@@ -47,7 +47,7 @@ def check_same_data(
                 f"not tell whether these are the same data; {advice}"
             )
         return []
-    ours = _facts_of_data(data, parser, options)
+    ours = read_facts(data, parser, options)
     differences = [
         f"{key} {_shown(theirs[key])} instead of {_shown(ours[key])}"
         for key in _FACTS
@@ -67,7 +67,17 @@ def check_same_data(
     ]
 
 
-def _facts_of_data(data: Path, parser: str, options: Sequence[str]) -> dict[str, Any]:
+def read_facts(data: Path, parser: str, options: Sequence[str]) -> dict[str, Any]:
+    """What the data say of themselves; no video is decoded. Training would read the same, some seconds later.
+
+    Args:
+        data: the data folder.
+        parser: name of its data parser.
+        options: command-line options of the data parser.
+
+    Raises:
+        ValueError, FileNotFoundError: no such parser, or data it refuses.
+    """
     import tyro
     from nerfstudio.configs.dataparser_configs import all_dataparsers
 

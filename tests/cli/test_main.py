@@ -88,11 +88,16 @@ def test_errors_are_one_line(
     assert error.startswith("error: ") and len(error.splitlines()) == 1
 
 
-def test_errors_nobody_expected_keep_their_traceback(tmp_path: Path) -> None:
+def test_errors_nobody_expected_keep_their_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run_folder = leave_mixture(tmp_path, {"stg": 30.0, "4dgaussians": 29.0}, 30.5)
-    (run_folder / "eval_test.json").write_text("no JSON")
-    with pytest.raises(json.JSONDecodeError):
+    monkeypatch.setattr("moegs_ns.reporting.tables.build_tables", lambda results: int("no number"))
+    with pytest.raises(ValueError, match="invalid literal"):
         run(["report", str(run_folder)])
+
+
+def test_expected_ones_too_where_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="expected the run record"):
+        run(["--debug", "report", str(tmp_path / "nowhere")])
 
 
 def test_planning_shows_command_lines_and_touches_nothing(

@@ -1,0 +1,256 @@
+"""Kill the commands at random moments, call them again until they are done, and compare with what was never killed.
+
+    make faults
+    python -m tests.faults.kill_and_resume --kills 24 --seed 7
+
+On the CPU the tensors of resumed trainings equal those of undisturbed ones, and exported files are the same byte by
+byte; prepared scenes are compared by what `moegs data check` says of them, because structure from motion draws lots.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = ROOT / "tests" / "training" / "tiny.toml"
+SCENE = ROOT / "examples" / "mixed"
+_MOST_STARTS = 200  # of one job: a command that never gets further would go on for ever
+
+
+@dataclass
+class Arguments:
+    """Kill and resume every resumable command."""
+
+    kills: int = 24
+    """How many kills there are to be in all, shared among the jobs."""
+    seed: int = 0
+    """Of the moments."""
+    jobs: tuple[str, ...] = ()
+    """Only these: train, prepare, export. Default: all."""
+    folder: Path | None = None
+    """Where to work. Default: a temporary folder, removed afterwards."""
+
+
+@dataclass
+class Job:
+    """A command that can be killed.
+
+    Attributes:
+        name: of the job.
+        command: what is typed behind ``moegs``, given the folder to work in.
+        outcome: what must be the same, given that folder.
+        share: of all kills.
+    """
+
+    name: str
+    command: Callable[[Path], list[str]]
+    outcome: Callable[[Path], Any]
+    share: float
+
+
+@dataclass
+class Told:
+    """What happened to a job."""
+
+    kills: int = 0
+    starts: int = 0
+    moments: list[float] = field(default_factory=list)
+
+
+# -- what must be the same ---------------------------------------------------------------------------------------------
+
+
+def tensors_of_runs(folder: Path) -> dict[str, str]:
+    """A digest per run of every tensor in its newest checkpoint: of the model, the optimizers, the random state."""
+    import torch
+
+    from moegs_ns import compat
+    from moegs_ns.runs.checkpoint_files import find_checkpoint
+
+    compat.apply()
+    digests = {}
+    for record in sorted((folder / "outputs").glob("*/*/*/run.json")):
+        run = record.parent
+        digest = hashlib.sha256()
+        state = torch.load(find_checkpoint(run), map_location="cpu", weights_only=True)
+        for name, tensor in sorted(_tensors(state)):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        digests[f"{run.parent.name}/{run.name}"] = digest.hexdigest()
+    return digests
+
+
+def _tensors(value: Any, name: str = "") -> list[tuple[str, Any]]:
+    import torch
+
+    if torch.is_tensor(value):
+        return [(name, value)]
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
+    return [found for key, item in items for found in _tensors(item, f"{name}/{key}")]
+
+
+def verdicts(folder: Path) -> dict[str, str]:
+    """What `moegs data check` says of a prepared scene, check by check."""
+    report = folder / "check.json"
+    subprocess.run(moegs("data", "check", folder / "made", "--json", report), check=False, stdout=subprocess.DEVNULL)
+    return {result["name"]: result["verdict"] for result in json.loads(report.read_text("utf8"))["results"]}
+
+
+def files(folder: Path) -> dict[str, str]:
+    """A digest per exported file."""
+    made = folder / "exported"
+    found = sorted(path for path in made.rglob("*") if path.is_file())
+    return {str(path.relative_to(made)): hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
+
+
+# -- jobs --------------------------------------------------------------------------------------------------------------
+
+
+def moegs(*words: object) -> list[str]:
+    """A command line of this checkout."""
+    return [sys.executable, "-c", "from moegs_ns.cli.main import main; main()", *map(str, words)]
+
+
+def training(folder: Path) -> list[str]:
+    """Two experts, the router on them, a student."""
+    own = ("--experts", "stg", "4dgaussians", "--distill", "stg", "--preset", TINY, "--devices", "cpu")
+    return moegs("train", SCENE, *own, "--output-dir", folder / "outputs")
+
+
+def preparation(folder: Path) -> list[str]:
+    """Known cameras, seeds from the pictures."""
+    poses = ("--poses", SCENE / "poses_bounds.npy")
+    return moegs("data", "prepare", SCENE, *poses, "--output-dir", folder / "made", "--seed-frames", "4")
+
+
+def export(folder: Path) -> list[str]:
+    """Every frame of an expert that the first job trained."""
+    run = next((folder.parent / "trained" / "undisturbed" / "outputs").glob("*/moegs-stg/*"))
+    return moegs("export", run, "--format", "ply", "--output", folder / "exported")
+
+
+JOBS = (
+    Job("train", training, tensors_of_runs, 0.6),
+    Job("prepare", preparation, verdicts, 0.2),
+    Job("export", export, files, 0.2),
+)
+
+
+# -- killing -----------------------------------------------------------------------------------------------------------
+
+
+def run_through(command: list[str], log: Path) -> float:
+    """Run a command to its end; the seconds it took.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    start = time.monotonic()
+    with log.open("ab") as output:
+        status = subprocess.run(command, stdout=output, stderr=output, check=False, cwd=ROOT).returncode
+    if status:
+        raise RuntimeError(f"expected exit status 0 of the undisturbed command, found {status}; see {log}")
+    return time.monotonic() - start
+
+
+def run_with_kills(command: list[str], seconds: float, kills: int, rng: random.Random, log: Path) -> Told:
+    """Start a command again and again, killed at moments drawn from its undisturbed time, until it ends by itself.
+
+    The first half of the kills takes the command alone and leaves its children to notice, the second half takes all.
+
+    Raises:
+        RuntimeError: it failed other than by a kill, or never ended.
+    """
+    told = Told()
+    while told.starts < _MOST_STARTS:
+        told.starts += 1
+        with log.open("ab") as output:
+            process = subprocess.Popen(command, stdout=output, stderr=output, cwd=ROOT, start_new_session=True)
+            patience = rng.uniform(0.0, seconds) if told.kills < kills else None
+            try:
+                status = process.wait(patience)
+            except subprocess.TimeoutExpired:
+                _kill(process, everything=told.kills >= kills // 2)
+                told.kills += 1
+                told.moments.append(round(patience or 0.0, 1))
+                continue
+        if status:
+            raise RuntimeError(f"expected the resumed command to succeed, found exit status {status}; see {log}")
+        if told.kills >= kills:
+            return told
+        # It ended before all kills were spent: nothing is left to kill.
+        return told
+    raise RuntimeError(f"expected the command to end after {kills} kills, found it unfinished; see {log}")
+
+
+def _kill(process: "subprocess.Popen[bytes]", everything: bool) -> None:
+    victims = [process.pid, *(_descendants(process.pid) if everything else [])]
+    for victim in victims:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(victim, signal.SIGKILL)
+    process.wait()
+
+
+def _descendants(parent: int) -> list[int]:
+    children: dict[int, list[int]] = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            children.setdefault(int(fields[1]), []).append(int(folder.name))
+    found, open_ = [], [parent]
+    while open_:
+        own = children.get(open_.pop(), [])
+        found += own
+        open_ += own
+    return found
+
+
+def main(arguments: Arguments) -> int:
+    rng = random.Random(arguments.seed)
+    folder = arguments.folder or Path(tempfile.mkdtemp(prefix="faults-"))
+    failed, total = [], 0
+    for job in JOBS:
+        if arguments.jobs and job.name not in arguments.jobs:
+            continue
+        place = folder / (f"{job.name}ed" if job.name != "prepare" else "prepared")
+        whole, killed = place / "undisturbed", place / "killed"
+        for one in (whole, killed):
+            one.mkdir(parents=True, exist_ok=True)
+        seconds = run_through(job.command(whole), place / "undisturbed.log")
+        wanted, told = round(arguments.kills * job.share), Told()
+        while told.kills < wanted:  # a command that ended early is begun anew
+            shutil.rmtree(killed)
+            killed.mkdir()
+            more = run_with_kills(job.command(killed), seconds, wanted - told.kills, rng, place / "killed.log")
+            told.kills, told.starts = told.kills + more.kills, told.starts + more.starts
+            same = job.outcome(killed) == job.outcome(whole)
+            if not same:
+                failed.append(job.name)
+        total += told.kills
+        word = "same" if job.name not in failed else "DIFFERENT"
+        print(f"{job.name}: {told.kills} kills, {told.starts} starts, {seconds:.0f} s undisturbed: {word}")  # noqa: T201
+    print(f"{total} kills in all")  # noqa: T201
+    if arguments.folder is None and not failed:
+        shutil.rmtree(folder)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Arguments, description=__doc__)))
