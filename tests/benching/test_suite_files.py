@@ -157,9 +157,7 @@ def test_what_is_wrong_with_a_suite_is_said(tmp_path: Path, change: tuple[str, s
 
 
 def test_a_suite_that_does_not_exist_is_refused_with_those_that_do() -> None:
-    with pytest.raises(
-        ValueError, match="unknown suite 'nothing'; known: .*paper_table_9, paper_table_10"
-    ):
+    with pytest.raises(ValueError, match="unknown suite 'nothing'; known: .*paper_table_9, paper_table_10"):
         read_suite("nothing")
 
 
