@@ -3,8 +3,7 @@
     PYTHONPATH=. python benchmarks/viewer_screenshot.py RUN [--output docs/images/viewer.png]
 
 RUN is the folder of a mixture's run. Needs playwright and a Chromium, as the tests of the viewer do; see
-`tests/browser.py`. What is shown: the clip stands still at a frame, the experts' colours lie over the picture, and the
-Gaussians in the middle of it leave their paths.
+`tests/browser.py`. What is shown: a mixture at a frame of the clip, and the paths of Gaussians in the middle of it.
 """
 
 import io
@@ -16,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import tyro
 from PIL import Image
 
@@ -23,7 +23,9 @@ from tests.browser import open_page
 from tests.viewer.live import free_port
 from tests.viewer.window import HARMLESS, ViewerWindow
 
-_WIDTH, _HEIGHT = 1280, 860
+_WIDTH, _HEIGHT = 1280, 900
+_PANEL = 320  # pixels of the panels, at the right
+_PANEL_COLORS = 48
 _MOST_BYTES = 400_000
 
 
@@ -49,13 +51,27 @@ def screenshot(run: Path) -> bytes:
         window = ViewerWindow(page, port, patience=900.0)
         window.press("Hide Train Cams")
         window.set_number("Frame", 11)
-        window.set_number("Gate tint", 0.45)
         window.set_number("Max res", 1024)
         window.open_folder("Paths of Gaussians")
+        window.set_number("Lines at most", 60)
         window.press("Middle of the view")
         window.wait_for_text("Gaussians there")
+        window.open_folder("Paths of Gaussians")
+        window.scroll_panels_up()
         window.wait_until_settled()
         return page.screenshot()
+
+
+def with_few_colors(picture: Image.Image) -> Image.Image:
+    """A picture of at most 256 colours, some of which belong to the panels: theirs would drown in the scene's."""
+    split = picture.width - _PANEL
+    scene = picture.crop((0, 0, split, picture.height)).quantize(256 - _PANEL_COLORS)
+    panels = picture.crop((split, 0, *picture.size)).quantize(_PANEL_COLORS)
+    pixels = np.concatenate([np.asarray(scene), np.asarray(panels) + (256 - _PANEL_COLORS)], axis=1)
+    palettes = [np.array(part.getpalette(), dtype=np.uint8) for part in (scene, panels)]
+    together = Image.fromarray(pixels.astype(np.uint8), mode="P")
+    together.putpalette(np.concatenate([np.resize(palettes[0], 3 * (256 - _PANEL_COLORS)), palettes[1]]).tobytes())
+    return together
 
 
 def main(run: Annotated[Path, tyro.conf.Positional], output: Path = Path("docs/images/viewer.png")) -> None:
@@ -66,7 +82,7 @@ def main(run: Annotated[Path, tyro.conf.Positional], output: Path = Path("docs/i
         output: PNG to write.
     """
     with Image.open(io.BytesIO(screenshot(run))) as picture:
-        small = picture.convert("RGB").quantize(256, method=Image.Quantize.MEDIANCUT)
+        small = with_few_colors(picture.convert("RGB"))
     beside = output.with_suffix(".part.png")
     small.save(beside, optimize=True)
     size = beside.stat().st_size

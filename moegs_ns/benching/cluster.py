@@ -1,6 +1,7 @@
 """The jobs of a suite on a cluster: one Slurm job each, begun when those it needs have ended well, by submitit."""
 
 import json
+import re
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -167,10 +168,16 @@ def wait_for(jobs: dict[str, Any]) -> None:
     for name, job in jobs.items():
         error = job.exception()
         if error is not None:
-            reason = (str(error).strip().splitlines() or ["unknown"])[-1]
-            failed.append(f"{name}: {reason} (log {job.paths.stderr})")
+            failed.append(f"{name}: {_reason(error)} (log {job.paths.stderr})")
     if failed:
         raise StageFailedError(f"{len(failed)} of {len(jobs)} jobs failed: {'; '.join(failed)}")
+
+
+def _reason(error: BaseException) -> str:
+    """The line of submitit's report on a job that says what went wrong in it, else all of it."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    found = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)]
+    return found[-1] if found else " ".join(lines)
 
 
 def _executor(cluster: Cluster, logs: Path, resources: Resources) -> Any:

@@ -10,11 +10,10 @@ from pathlib import Path
 from moegs_ns.benching.suite import Fusion, PlannedStage, Pruning, Row, Suite, usual_stage
 from moegs_ns.reporting.evaluation_files import EVALUATION_NAME
 from moegs_ns.runs.checkpoint_files import CHECKPOINT_FOLDER, list_checkpoints
-from moegs_ns.training.fusion import METHOD as FUSED_METHOD
 from moegs_ns.training.processes import RunCommand, StageFailedError
 from moegs_ns.training.run_jobs import Event
 from moegs_ns.training.run_stages import bring_to_end, evaluate_stage
-from moegs_ns.training.stages import Scene, Stage, State
+from moegs_ns.training.stages import FUSED_METHOD, Scene, Stage, State
 
 GEOMETRY_NAME = "geometry.json"
 """What `moegs report geometry` measured, in the run folder."""

@@ -1,5 +1,6 @@
 """``moegs export --format html``: what the page says, from where it is seen first, how large it may get."""
 
+from nerfstudio.cameras.cameras import Cameras
 from rich.console import Console
 from rich.progress import track
 
@@ -40,16 +41,20 @@ def page_scene(exporter: Exporter, first: FrameGaussians) -> PageScene:
         exporter: with the run's cameras.
         first: the frame it starts with.
     """
-    record, scene = exporter.record, exporter.record["scene"]
-    step, (width, height) = exporter.images.step, scene["resolution"]
+    record, step, train = exporter.record, exporter.images.step, exporter.images.other_split("train")
+    count, width, height = (
+        len(train.metadata["camera_names"]),
+        int(train.cameras.width[0]),
+        int(train.cameras.height[0]),
+    )
     return PageScene(
-        title=str(scene["scene"]),
+        title=str(record["scene"]["scene"]),
         facts=record["method"] + (f" after {step + 1:,} steps of training" if step else ""),
         rows={
             "Model": str(record["method"]),
-            "Trained on": f"{len(scene['cameras']['train'])} cameras, {width} × {height}",
+            "Trained on": f"{count} camera{'s' * (count != 1)}, {width} × {height}",
         },
-        view=first_view(exporter, first),
+        view=first_view(exporter, train.cameras, first),
         fps=exporter.fps,
         background=page_background(exporter),
     )
@@ -60,12 +65,12 @@ def page_background(exporter: Exporter) -> tuple[float, float, float]:
     return (1.0, 1.0, 1.0) if exporter.record["expert"]["config"].get("background") == "white" else (0.0, 0.0, 0.0)
 
 
-def first_view(exporter: Exporter, first: FrameGaussians) -> StartPlace:
-    """The most central training camera, in the exported world."""
+def first_view(exporter: Exporter, cameras: Cameras, first: FrameGaussians) -> StartPlace:
+    """The most central of the training cameras, in the exported world."""
     rotation = exporter.selection.rotation
     means = first.splats.means if rotation is None else first.splats.means @ rotation
     distance = _SCENE_DISTANCE * float(exporter.record["scene"].get("near") or 1.0)
-    place = start_place(exporter.images.other_split("train").cameras, means, distance)
+    place = start_place(cameras, means, distance)
     return place if rotation is None else place.turned(rotation)
 
 

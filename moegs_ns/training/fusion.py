@@ -31,13 +31,13 @@ from moegs_ns.training.pipeline import describe_model
 from moegs_ns.training.processes import CPU, RunCommand
 from moegs_ns.training.random_state import capture_random_state
 from moegs_ns.training.run_stages import evaluate_stage, train_stage
-from moegs_ns.training.stages import Scene, Stage
+from moegs_ns.training.stages import FUSED_METHOD, Scene, Stage
 
 #: What fine-tuning changes, see `FusedModelConfig.finetune`.
 Finetune = Literal["opacity", "all"]
 #: Behind the fused set, see `EnsembleModelConfig.background`.
 Background = Literal["own", "black", "white"]
-METHOD = "moegs-fused"
+METHOD = FUSED_METHOD
 #: The fusion counts as one.
 STEPS_OF_FUSION = 1
 

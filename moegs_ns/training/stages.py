@@ -20,6 +20,8 @@ State = Literal["missing", "interrupted", "finished"]
 #: The order in which the paper adds experts: Ex4DGS and STG are its set of two, E-D3DGS makes it three, 4DGaussians
 #: four (MoE-GS §4.1).
 PAPER_ORDER = ("ex4dgs", "stg", "ed3dgs", "4dgaussians")
+#: The method of one set of Gaussians made of a mixture, which `moegs fuse` begins.
+FUSED_METHOD = "moegs-fused"
 
 _SMALLEST_EXPERTS = 2
 _MOST_STEPS_BETWEEN_SAVES = 1000

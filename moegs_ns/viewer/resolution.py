@@ -11,6 +11,8 @@ from statistics import median
 _REMEMBERED = 8
 # Of what is spent on the Gaussians alone: a picture may cost that much more, though it comes late already.
 _PIXELS_SHARE = 0.5
+# Smaller pictures show nothing, however fast they come.
+_FEWEST_PIXELS = 128 * 96
 
 
 class RenderPace:
@@ -51,14 +53,15 @@ class RenderPace:
     def pixels_within(self, budget: float, default: int) -> float:
         """How many pixels a picture may have that is to take ``budget`` seconds; ``default`` while nothing is known.
 
-        Where Gaussians alone take longer, as many as cost half of what they do: fewer would hardly be faster.
+        Where Gaussians alone take longer, as many as cost half of what they do: fewer would hardly be faster. Never
+        fewer than can be made out.
         """
         costs = self.costs()
         if costs is None:
             return default
         fixed, per_pixel = costs
         seconds = max(budget - fixed, _PIXELS_SHARE * fixed)
-        return seconds / per_pixel if per_pixel > 0 else float("inf")
+        return max(seconds / per_pixel, _FEWEST_PIXELS) if per_pixel > 0 else float("inf")
 
 
 def picture_size(pixels: float, aspect: float, longest: int) -> tuple[int, int]:

@@ -34,6 +34,10 @@ def test_pictures_stay_large_where_gaussians_alone_take_too_long() -> None:
     assert pace.pixels_within(0.04, 0) == pytest.approx(50_000)
 
 
+def test_pictures_never_get_too_small_to_see() -> None:
+    assert paced(0.0, 1e-3).pixels_within(0.04, 0) == 128 * 96
+
+
 def test_before_anything_is_known_the_default_holds_then_all_is_pixels() -> None:
     pace = RenderPace()
     assert pace.costs() is None and pace.seconds(full=False) is None

@@ -66,6 +66,15 @@ class ViewerWindow:
         """Or close it."""
         self._page.get_by_text(label, exact=True).first.click()
 
+    def scroll_panels_up(self) -> None:
+        """To their first element, with the mouse off all of them."""
+        self._row("Frame").scroll_into_view_if_needed()
+        size = self._page.viewport_size
+        assert size is not None
+        self._page.mouse.move(size["width"] - 20, size["height"] // 2)
+        self._page.mouse.wheel(0, -5000)
+        self._page.mouse.move(10, 10)
+
     def wait_for_text(self, text: str) -> None:
         """Until the panels say so."""
         self._page.get_by_text(text).first.wait_for()
