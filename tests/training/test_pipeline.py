@@ -197,7 +197,7 @@ def test_only_rendering_is_timed_and_warm_up_is_not_counted(tmp_path: Path, monk
     assert len(renders) == 3 + 2
     assert 20 <= results["render_ms"] < 80
     written = sorted(path.name for path in (tmp_path / "images").iterdir())
-    assert written == ["eval_img_0000.png", "eval_img_0001.png", "eval_img_0002.png"]
+    assert written == [f"eval_{name}_{index:04d}.png" for name in ("img", "rgb") for index in range(3)]
     assert Image.open(tmp_path / "images" / written[0]).size == (16, 12)
 
 
