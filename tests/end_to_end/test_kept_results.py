@@ -153,7 +153,7 @@ def test_plus_is_ahead_of_the_best_expert_of_equal_budget(project_root: Path, su
     [
         pytest.param(
             "basketball_quick",
-            marks=pytest.mark.xfail(strict=True, reason="0.2 dB on one camera; docs/usage.md, When a mixture pays"),
+            marks=pytest.mark.xfail(strict=True, reason="0.2 dB on one camera; docs/mixtures.md, When a mixture pays"),
         ),
         "basketball_five",
     ],
