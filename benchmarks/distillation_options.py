@@ -9,6 +9,7 @@ Resumable: finished runs and scores are kept. Writes benchmarks/results/distilla
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ import tyro
 from machine import describe_measurement
 from rich.console import Console
 from run_sweep import bring_to_end
-from suites import RESULTS, ROOT, SCHEMA_VERSION, find_data, portable, run_key, shown_with_state, write_json
+from suites import RESULTS, ROOT, SCHEMA_VERSION, portable, run_key, shown_with_state, write_json
 
+from moegs_ns.benching.find_data import find_data
 from moegs_ns.reporting.metrics import MetricsProtocol
 from moegs_ns.router.pruning import PruningTarget
 from moegs_ns.runs.record import read_run_record
@@ -37,7 +39,7 @@ STUDENT = "stg"
 PAIR, OUTSIDER = ("ex4dgs", "stg"), "4dgaussians"
 #: Steps of those that go on from a finished run, and of fine-tuning before.
 FURTHER_STEPS = 1000
-PRUNED_SHARE, PRUNED_TUNING = 0.5, 100
+PRUNED_SHARES, PRUNED_TUNING = (0.3, 0.5), 100
 
 
 @dataclass
@@ -63,12 +65,14 @@ class Arm:
         label: of the row.
         stage: what is trained for it.
         prepare: makes what the stage needs besides runs of other rows.
+        teacher: run of the mixture that teaches, where it is not the one of all rows.
     """
 
     group: str
     label: str
     stage: Stage
     prepare: Callable[[], None] = lambda: None
+    teacher: Path | None = None
 
 
 class Screening:
@@ -110,9 +114,9 @@ class Screening:
         steps = STEPS_OF_FUSION + 2 * FURTHER_STEPS
         return stage.with_options(("--load-dir", str(self.fused), "--max-num-iterations", str(steps)))
 
-    def pruned(self) -> Stage:
-        """The mixture without half of its Gaussians."""
-        return self.mixture.named(f"{self.mixture.run.name}-pruned")
+    def pruned(self, share: float) -> Stage:
+        """The mixture without this share of its Gaussians."""
+        return self.mixture.named(f"{self.mixture.run.name}-pruned-{share:.0%}".rstrip("%"))
 
     def arms(self) -> Iterator[Arm]:
         """The rows in order."""
@@ -123,8 +127,10 @@ class Screening:
             yield Arm(scratch, f"weighted, λ = {share}", self.taught("--ground-truth-weight", share))
         yield Arm(scratch, "unweighted, λ = 0.5", self.taught("--variant", "unweighted"))
         yield Arm(scratch, "weighted, 6 pseudo-views an instant", self.taught("--pseudo-views", "6"))
-        label = f"weighted, teacher pruned by {PRUNED_SHARE:.0%}"
-        yield Arm(scratch, label, self.taught(teacher=self.pruned()), self._prune)
+        for part in PRUNED_SHARES:
+            label = f"weighted, teacher pruned by {part:.0%}"
+            teacher = self.pruned(part)
+            yield Arm(scratch, label, self.taught(teacher=teacher), partial(self._prune, part), teacher.run)
         yield Arm(warm, "alone", self.further("--variant", "gt"))
         yield Arm(warm, "weighted", self.further())
         yield Arm(warm, "unweighted", self.further("--variant", "unweighted"))
@@ -132,7 +138,7 @@ class Screening:
         yield Arm(outside, "alone", self.expert(OUTSIDER))
         run = str(self.expert(OUTSIDER).run)
         unweighted = self.taught("--variant", "unweighted", teacher=self.pair, student=run)
-        yield Arm(outside, "unweighted, λ = 0.5", unweighted, lambda: self._train(self.pair))
+        yield Arm(outside, "unweighted, λ = 0.5", unweighted, lambda: self._train(self.pair), self.pair.run)
         fused = f"fused model, fine-tuned for {FURTHER_STEPS:,} steps, {FURTHER_STEPS:,} further ones"
         yield Arm(fused, "alone", self.refined("--variant", "gt"), self._fuse)
         yield Arm(fused, "unweighted, λ = 0.5", self.refined("--variant", "unweighted"), self._fuse)
@@ -142,10 +148,10 @@ class Screening:
     def _train(self, stage: Stage) -> None:
         bring_to_end(stage, self._processes, self._device, set(), lambda _: None)
 
-    def _prune(self) -> None:
-        if self.pruned().state() == "missing":
-            how = PruningPlan(PruningTarget(PRUNED_SHARE), finetune_steps=PRUNED_TUNING)
-            prune_run(self.mixture.run, self.pruned().run, how)
+    def _prune(self, share: float) -> None:
+        if self.pruned(share).state() == "missing":
+            how = PruningPlan(PruningTarget(share), finetune_steps=PRUNED_TUNING)
+            prune_run(self.mixture.run, self.pruned(share).run, how)
 
     def _fuse(self) -> None:
         plan = plan_fusion(self.mixture.run, background="black", finetune_steps=FURTHER_STEPS, finetune=("all",))
@@ -165,7 +171,7 @@ def score(run: Path, device: str | None) -> dict[str, Any]:
     return {**means, "protocol": {**protocol, "metrics": metrics.describe()}}
 
 
-def entry(arm: Arm, scores: dict[str, Any]) -> dict[str, Any]:
+def entry(arm: Arm, scores: dict[str, Any], device: str | None) -> dict[str, Any]:
     """What is kept of a row."""
     record = read_run_record(arm.stage.run)
     return {
@@ -177,6 +183,7 @@ def entry(arm: Arm, scores: dict[str, Any]) -> dict[str, Any]:
         "source": record["source"],
         "num_gaussians": record.get("model", {}).get("num_gaussians"),
         "scores": scores,
+        **({} if arm.teacher is None else {"teacher_psnr": score(arm.teacher, device)["psnr"]}),
     }
 
 
@@ -200,7 +207,7 @@ def main(arguments: Arguments, processes: Processes | None = None) -> None:
     for arm in arms:
         arm.prepare()
         bring_to_end(arm.stage, processes, arguments.device, set(), say)
-        rows.append(entry(arm, score(arm.stage.run, arguments.device)))
+        rows.append(entry(arm, score(arm.stage.run, arguments.device), arguments.device))
         say(f"  {arm.group}: {arm.label}: {rows[-1]['scores']['psnr']:.2f} dB")
         content = {
             "schema_version": SCHEMA_VERSION,

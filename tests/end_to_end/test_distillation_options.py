@@ -47,24 +47,25 @@ def test_every_option_is_compared_on_val_cameras_with_the_same_training_alone(
 
     made: list[str] = []
     monkeypatch.setattr(script, "score", score)
-    monkeypatch.setattr(script.Screening, "_prune", lambda self: made.append("pruned"))
+    monkeypatch.setattr(script.Screening, "_prune", lambda self, share: made.append(f"pruned by {share}"))
     monkeypatch.setattr(script.Screening, "_fuse", lambda self: made.append("fused"))
     arguments = script.Arguments(output_dir=tmp_path / "runs", results=tmp_path / "kept.json")
     processes = Trained()
     script.main(arguments, processes)
-    assert made == ["pruned", *["fused"] * 3]
+    assert made == ["pruned by 0.3", "pruned by 0.5", *["fused"] * 3]
     trained = [call for call in processes.calls if call[0] == "ns-train"]
     assert len(trained) == len(processes.calls)  # nothing evaluates: ns-eval would read the test camera
     assert {tuple(call[-3:]) for call in trained} == {("--val-cams", "cam05", "cam08")}
     students = [call for call in trained if call[1] == "moegs-distill"]
-    assert len(students) == 13 and sum("--load-dir" in call for call in students) == 6
+    assert len(students) == 14 and sum("--load-dir" in call for call in students) == 6
     content = json.loads(arguments.results.read_text("utf8"))
-    assert len({row["run"] for row in content["rows"]}) == len(content["rows"]) == 15
+    assert len({row["run"] for row in content["rows"]}) == len(content["rows"]) == 16
     tables = scripts["distillation_options_section"].options_tables(content)
     assert [table.rows[0][0] for table in tables] == ["alone"] * 4
     assert [row[2] for row in tables[0].rows][:3] == ["-", "+0.10", "+0.20"]
     page = scripts["distillation_options_section"].options_section(arguments.results)
-    assert "The mixture of four has 30.10 dB here." in page and str(tmp_path) not in page
+    assert "| weighted (Eq. 11), λ = 0.5 | 30.30 | +0.10 | 0.9000 | 1,234 | 30.10 |" in page
+    assert str(tmp_path) not in page
     before = len(processes.calls)
     script.main(arguments, processes)
     assert len(processes.calls) == before  # finished runs are kept
