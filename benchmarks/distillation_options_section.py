@@ -11,10 +11,10 @@ from moegs_ns.reporting.tables import Table
 _HEADER = ["", "PSNR", "over alone", "SSIM", "N", "teacher"]
 _NONE = "-"
 _FOOT = (
-    "*Teacher*: what the mixture that teaches scores itself. *Weighted* and *unweighted* as above. Pseudo-views are "
-    "places between the training cameras that the teacher shows too; further steps go on from a finished run, at the "
-    "learning rates it ended with. A student of a family its teacher lacks, or a fused model, has no gate, so it is taught "
-    "without masks."
+    "*Teacher*: what the mixture that teaches scores itself. *Weighted* and *unweighted* as above. Pseudo-views "
+    "are places between the training cameras that the teacher shows too; further steps go on from a finished run, "
+    "at the learning rates it ended with. A student of a family its teacher lacks, or a fused model, has no gate, "
+    "so it is taught without masks."
 )
 
 
