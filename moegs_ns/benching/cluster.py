@@ -119,7 +119,7 @@ def submit_jobs(
         say: told what was submitted.
 
     Raises:
-        ImportError: submitit is not installed.
+        RuntimeError: submitit is not installed.
         ValueError: runs that are there do not fit the plan, or Slurm is not here; nothing was submitted.
         StageFailedError: a job of ``local`` or ``debug`` failed.
     """
@@ -184,7 +184,7 @@ def _executor(cluster: Cluster, logs: Path, resources: Resources) -> Any:
     try:
         import submitit
     except ImportError as error:
-        raise ImportError(
+        raise RuntimeError(
             "expected submitit for --cluster, which is not installed; pip install 'moegs_ns[cluster]'"
         ) from error
     try:

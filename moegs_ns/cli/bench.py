@@ -40,7 +40,8 @@ class Bench:
     """CUDA devices to train on, such as: 0 1; independent runs are handed out to them. `cpu` for none. Default: all
     there are. `cpu cpu` trains two at a time on a CPU, each with half of the threads."""
     stop_at_failure: bool = False
-    """Begin no further runs once one has failed. Default: those that do not need it are still begun."""
+    """Begin no further runs once one has failed. Default: those that do not need it are still begun, without
+    --cluster local or debug."""
     plan: bool = False
     """Only print what would be done, which data are missing, and how to get them."""
     report: bool = False
@@ -77,6 +78,7 @@ class Bench:
         from moegs_ns.benching.jobs import suite_jobs
         from moegs_ns.benching.suite_files import read_suite
         from moegs_ns.cli.console import make_console
+        from moegs_ns.training.processes import StageFailedError
 
         console = make_console()
         if not self.suite:
@@ -94,7 +96,13 @@ class Bench:
         jobs = suite_jobs(suite, self.output_dir.absolute(), folders, assume_data=only_look)
         if self.plan:
             _show_plan(suite, jobs, missing, console)
-        elif self.report or self._carry_out(jobs, console):
+            return
+        try:
+            ended = self.report or self._carry_out(jobs, console)
+        except StageFailedError:
+            self._show_tables(suite, jobs, console)  # of what has not failed; what has is said behind
+            raise
+        if ended:
             self._show_tables(suite, jobs, console)
 
     def _chosen(self, suite: "Suite") -> "Suite":

@@ -163,7 +163,7 @@ def test_without_slurm_nothing_is_submitted(tmp_path: Path, monkeypatch: pytest.
 
 def test_without_submitit_the_message_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "submitit", None)
-    with pytest.raises(ImportError, match=r"pip install 'moegs_ns\[cluster\]'"):
+    with pytest.raises(RuntimeError, match=r"pip install 'moegs_ns\[cluster\]'"):
         submit_jobs([command(tmp_path, "first")], "local", tmp_path / "logs", Resources())
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from moegs_ns.benching.suite_files import read_suite
 from moegs_ns.runs.record import read_run_record, write_run_record
 from tests.reporting.runs import protocol
 from tests.training.fake_processes import FakeProcesses, value_of
@@ -80,7 +81,7 @@ def arguments(scripts: dict[str, ModuleType], tmp_path: Path) -> Any:
 def test_students_have_their_experts_steps_and_seed_and_wait_for_the_teacher(
     scripts: dict[str, ModuleType], arguments: Any
 ) -> None:
-    suite = scripts["suites"].read_suite(arguments.suite)
+    suite = read_suite(arguments.suite)
     planned = scripts["distillation"].teachings(suite, arguments)
     assert [set(one.students) for one in planned] == [{("stg", "unweighted"), ("stg", "weighted")}] * 2
     for seed, one in zip((1, 2), planned, strict=True):

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from moegs_ns.benching.suite_files import read_suite
 from moegs_ns.experts.recipes import Recipe
 from moegs_ns.runs.record import read_run_record, write_run_record
 from moegs_ns.training.stages import Stage
@@ -84,7 +85,7 @@ def kept(stage: Stage, record: dict[str, Any], scores: dict[str, Any], seed: int
 
 def keep_suite(scripts: dict[str, ModuleType], suite_file: Path, folder: Path) -> Path:
     """Two seeds of a mixture. stg wins in seed 1, 4dgaussians in seed 2 and on average (29.2 against 29.0)."""
-    plans = scripts["suites"].read_suite(str(suite_file)).plans(folder / "runs")
+    plans = read_suite(str(suite_file)).plans(folder / "runs")
     psnr = {1: (29.5, 29.0), 2: (28.5, 29.4)}
     for seed, stages in zip((1, 2), plans, strict=True):
         experts = zip(EXPERTS, stages, psnr[seed], (900, 1600), (100.0, 50.0), strict=False)
@@ -159,7 +160,7 @@ class Trained(FakeProcesses):
 def test_the_best_expert_over_all_seeds_gets_the_mixtures_gaussians_and_time(
     scripts: dict[str, ModuleType], arguments: Any
 ) -> None:
-    suite = scripts["suites"].read_suite(arguments.suite)
+    suite = read_suite(arguments.suite)
     planned = scripts["equal_budget"].plan_rivals(suite, arguments)
     assert [stage.run.name for stage, _ in planned] == ["equal-budget-seed1", "equal-budget-seed2"]
     for seed, (stage, about) in zip((1, 2), planned, strict=True):
@@ -199,13 +200,13 @@ def test_results_of_another_recipe_are_refused(
 ) -> None:
     preset = suite_file.with_name("preset.toml")
     preset.write_text(preset.read_text().replace("max_gaussians = 2000", "max_gaussians = 3000"))
-    suite = scripts["suites"].read_suite(arguments.suite)
+    suite = read_suite(arguments.suite)
     with pytest.raises(ValueError, match=r"--pipeline.model.max-gaussians 2000 instead of 3000.*run_suite"):
         scripts["equal_budget"].plan_rivals(suite, arguments)
 
 
 def test_results_that_are_missing_are_named(scripts: dict[str, ModuleType], arguments: Any) -> None:
-    plan_rivals, suite = scripts["equal_budget"].plan_rivals, scripts["suites"].read_suite(arguments.suite)
+    plan_rivals, suite = scripts["equal_budget"].plan_rivals, read_suite(arguments.suite)
     with pytest.raises(ValueError, match="mixture of stg stg, found mixtures of: stg 4dgaussians"):
         plan_rivals(suite, dataclasses.replace(arguments, experts=("stg", "stg")))
     (arguments.results / "try" / "1-1.json").unlink()
