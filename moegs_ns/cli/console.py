@@ -7,5 +7,6 @@ _WIDTH_OF_FILES = 120
 
 def make_console() -> Console:
     """The terminal; a file or pipe gets lines of a fixed, generous width, whatever the environment says."""
-    console = Console()
-    return console if console.is_terminal else Console(width=_WIDTH_OF_FILES)
+    # Paths and labels may hold words between colons, which are no names of pictures.
+    console = Console(emoji=False)
+    return console if console.is_terminal else Console(width=_WIDTH_OF_FILES, emoji=False)

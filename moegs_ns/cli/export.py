@@ -7,6 +7,8 @@ from typing import Literal
 import tyro
 
 ExportFormat = Literal["ply", "splat", "4dgs", "html", "video"]
+#: What a page may weigh where nothing else is said, in 10^6 bytes: still pleasant to send.
+LARGEST_PAGE_MB = 25.0
 Axes = Literal["own", "y-down"]
 
 
@@ -45,8 +47,9 @@ class Export:
     bake_sh: bool = False
     """Let STG's feature heads (lite, full) be exported: fit spherical harmonics to what they show the training cameras.
     What that loses is printed."""
-    max_mb: float = 25.0
-    """Largest page of `html`, in MB: degrees of spherical harmonics are left out, highest first, until it fits."""
+    max_mb: float | None = None
+    """Largest page of `html`, in MB: degrees of spherical harmonics are left out, highest first, until it fits.
+    Default: 25."""
     check_images: int = 3
     """Compare so many images of the test cameras (of the training cameras where there are none), evenly over the
     clip; 0 = none."""
@@ -69,6 +72,8 @@ class Export:
             if self.format not in ("ply", "html"):
                 raise ValueError(f"--html is short for --format html; found --format {self.format} beside it")
             self.format = "html"
+        if self.max_mb is not None and self.format != "html":
+            raise ValueError(f"expected --format html beside --max-mb, found --format {self.format}")
         from moegs_ns.cli.console import make_console
         from moegs_ns.cli.export_run import export_run
 

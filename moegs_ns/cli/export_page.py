@@ -4,6 +4,7 @@ from nerfstudio.cameras.cameras import Cameras
 from rich.console import Console
 from rich.progress import track
 
+from moegs_ns.cli.export import LARGEST_PAGE_MB
 from moegs_ns.cli.exporter import Exporter
 from moegs_ns.exporting.export_folder import ExportFolder
 from moegs_ns.exporting.frame_gaussians import FrameGaussians
@@ -27,9 +28,9 @@ def write_page(exporter: Exporter, folder: ExportFolder, console: Console) -> li
             disable=not console.is_terminal,
         )
         frames = [*told]
-        scene, most_bytes = page_scene(exporter, frames[0]), exporter.asked.max_mb * 1e6
+        scene, most_bytes = page_scene(exporter, frames[0]), (exporter.asked.max_mb or LARGEST_PAGE_MB) * 1e6
         size = write_splat_page(folder.path / PAGE_NAME, frames, scene, most_bytes)
-        for line in size_lines(size, exporter.asked.max_mb):
+        for line in size_lines(size, most_bytes / 1e6):
             console.print(line, soft_wrap=True, highlight=False, markup=False)
     return [PAGE_NAME]
 

@@ -20,6 +20,7 @@ from moegs_ns.exporting.gate_picture import evenly_spaced
 from moegs_ns.exporting.orientation import rotation_to_y_down
 from moegs_ns.exporting.sh_bake import BakedExpert
 from moegs_ns.exporting.viewpoints import Viewpoint, spread_viewpoints
+from moegs_ns.training.fusion import scene_of_record
 from moegs_ns.training.load_run import LoadedRun, load_model, load_run
 
 if TYPE_CHECKING:
@@ -130,10 +131,12 @@ def refuse_mixture(record: Mapping[str, Any], asked: "Export") -> None:
     if record["expert"]["name"] != "router" or asked.format == "video":
         return
     run, student = shlex.quote(str(asked.run_folder)), record["model"]["experts"][0]
+    scene = scene_of_record(dict(record), asked.run_folder)
+    data = shlex.join(["--data", str(scene.data), scene.parser, *scene.options])
     raise ValueError(
         "a mixture's picture lives in image space, where its router blends the experts' images pixel by pixel, so no "
         f"file of Gaussians holds it: export a student (`ns-train moegs-distill --teacher {run} --student {student} "
-        f"--data {shlex.quote(str(record['scene']['data']))} ...`) or the fused set (`moegs fuse {run}`) instead, or a "
+        f"{data}`) or the fused set (`moegs fuse {run}`) instead, or a "
         "video of it (--format video)"
     )
 

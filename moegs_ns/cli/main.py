@@ -86,7 +86,7 @@ def run(arguments: Sequence[str]) -> int:
         from rich.console import Console
 
         message = getattr(action, "stopped_message", "Stopped. The same command goes on where it stopped.")
-        Console(stderr=True).print(f"\n{message}", style="yellow", soft_wrap=True, markup=False)
+        Console(stderr=True, emoji=False).print(f"\n{message}", style="yellow", soft_wrap=True, markup=False)
         return 143 if interrupt.args else 130
     except (ValueError, OSError, RuntimeError) as error:
         if debug or not _is_ours(error):
@@ -128,7 +128,8 @@ def _fail(message: str, status: int = 1) -> int:
     from rich.console import Console
     from rich.markup import escape
 
-    Console(stderr=True).print(f"[bold red]error:[/bold red] {escape(message)}", soft_wrap=True, highlight=False)
+    console = Console(stderr=True, emoji=False)
+    console.print(f"[bold red]error:[/bold red] {escape(message)}", soft_wrap=True, highlight=False)
     return status
 
 

@@ -161,7 +161,7 @@ def _plain(tables: Sequence["Table"]) -> str:
 
     from rich.console import Console
 
-    console = Console(file=StringIO(), width=_FILE_WIDTH)
+    console = Console(file=StringIO(), width=_FILE_WIDTH, emoji=False)
     with console.capture() as capture:
         for table in tables:
             console.print(table.terminal())

@@ -98,7 +98,7 @@ def cached_library(
         build = _read_build(folder, name)  # another process may have finished meanwhile
         if build is not None:
             return build
-        Console(stderr=True).print(message)
+        Console(stderr=True, emoji=False).print(message)
         return _compile_into(folder, name, compiler, compile_to)
 
 

@@ -121,7 +121,7 @@ def plan_fusion(
     if background is not None:
         config = {**record["expert"]["config"], "background": background}
         record = {**record, "expert": {**record["expert"], "config": config}}
-    scene = _scene(record, run.parents[2] if output_dir is None else output_dir)
+    scene = scene_of_record(record, run.parents[2] if output_dir is None else output_dir)
     name, options = name or run.name, _options(record, share_maps)
     return FusionPlan(
         source=run,
@@ -259,7 +259,7 @@ def _check_origin(stage: Stage, plan: FusionPlan) -> None:
         )
 
 
-def _scene(record: dict[str, Any], output_dir: Path) -> Scene:
+def scene_of_record(record: dict[str, Any], output_dir: Path) -> Scene:
     """The router's data, read with its options.
 
     Raises:

@@ -90,12 +90,13 @@ def test_one_file_for_the_clip(expert_run: Path) -> None:
 def test_a_mixture_is_explained_in_one_sentence(expert_run: Path, capfd: pytest.CaptureFixture[str]) -> None:
     record = read_run_record(expert_run)
     record["expert"], record["model"]["experts"] = {"name": "router", "config": {}}, ["stg", "ex4dgs"]
-    record["scene"]["data"] = "scenes/toy"
+    record["scene"] |= {"data": "scenes/toy", "layout": "n3v"}
+    record["datamanager"] = {"dataparser": {"downscale": 2}}
     write_run_record(expert_run / "run.json", record)
     assert export(expert_run, "--output", expert_run / "out") == 1
     text = said(capfd)
     assert "a mixture's picture lives in image space" in text
-    assert "ns-train moegs-distill --teacher" in text and "--student stg --data scenes/toy" in text
+    assert "ns-train moegs-distill --teacher" in text and "n3v-data --downscale 2" in text
     assert f"moegs fuse {expert_run}" in text.replace("\n", "")
     assert not (expert_run / "out").exists()
 

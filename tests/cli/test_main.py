@@ -67,6 +67,8 @@ def test_the_command_is_installed(project_root: Path) -> None:
         (["report"], "expected run folders to report on, found none"),
         (["render", "nowhere"], "expected the run record nowhere, found none"),
         (["export", "nowhere"], "expected the run record nowhere, found none"),
+        (["export", "first:end:step"], "expected the run record first:end:step, found none"),
+        (["export", "nowhere", "--max-mb", "3"], "expected --format html beside --max-mb, found --format ply"),
         (["render", "spiral", "nowhere"], "expected the run record nowhere, found none"),
         (
             ["report", "nowhere", "--", "--downscale", "2"],

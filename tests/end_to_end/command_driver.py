@@ -191,7 +191,7 @@ class Commands:
 
     def _view(self, words: list[str]) -> str | None:
         """Start a viewer, wait until it shows a picture, stop it."""
-        from tests.end_to_end.viewer_client import ViewerClient
+        from tests.viewer.viewer_client import ViewerClient
 
         with socket.socket() as probe:
             probe.bind(("localhost", 0))

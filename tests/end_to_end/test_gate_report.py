@@ -39,7 +39,7 @@ def test_a_page_that_opens_from_its_folder(router_run: Path, tmp_path: Path, cap
 @pytest.mark.slow
 def test_what_cannot_be_reported_is_said(trained_run: Path, router_run: Path, capsys: pytest.CaptureFixture) -> None:
     for arguments, message in [
-        ([trained_run], "expected the run of a mixture, found one without gates"),
+        ([trained_run], "expected the run of a mixture (moegs-router), found one of 'moegs-stg'"),
         ([router_run, "--camera", "cam07"], "expected a camera of the split (cam00), found 'cam07'"),
         ([router_run, "--instants", "0"], "expected --instants, --max-frames and --width of at least 1"),
     ]:
