@@ -61,7 +61,11 @@ def assumed_data(data: str, folders: Sequence[Path] = ()) -> Path:
 def how_to_get(missing: Sequence[str]) -> str:
     """In words: how the scenes of such folders (``n3v/coffee_martini``) are to be had."""
     fetched = [Path(data).name for data in missing if Path(data).name in SCENES]
-    said = [f"get {' '.join(fetched)} by: moegs data download {' '.join(fetched)}"] if fetched else []
+    said = []
+    if fetched:
+        names = " ".join(fetched)
+        seeds = "and seed points, which are not in it, by: moegs data prepare (docs/benchmarks.md)"
+        said.append(f"get {names} by: moegs data download {names}, {seeds}")
     for name, one in ELSEWHERE.items():
         folders = [data for data in missing if Path(data).parts[:1] == (name,)]
         if folders:
