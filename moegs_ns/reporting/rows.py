@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any, Literal
 
@@ -37,6 +37,7 @@ class Row:
         families: of what it shows, for the paper's figures of the same: an expert's family, or those of all a mixture
             has; empty for what the paper does not have.
         variant: ``distilled`` for a student.
+        run: whose speed, size and training time these are, where the row does not repeat another one.
     """
 
     label: str
@@ -45,6 +46,7 @@ class Row:
     has_costs: bool = True
     families: tuple[str, ...] = ()
     variant: str = ""
+    run: RunResult | None = field(default=None, repr=False, compare=False)
 
 
 def single_row(result: RunResult) -> Row:
@@ -56,6 +58,7 @@ def single_row(result: RunResult) -> Row:
         detail=_name_without_seed(result),
         families=(result.expert,),
         variant=variant,
+        run=result,
     )
 
 
@@ -65,13 +68,14 @@ def expert_rows(result: RunResult) -> list[Row]:
     rows = []
     for name, family, run in zip(result.expert_names, _families(result), result.experts(), strict=True):
         count = result.record.get("model", {}).get("num_gaussians_per_expert", {}).get(name)
-        costs = _known(gaussians=count) if isinstance(run, str) else _costs(run)
-        if result.experts_changed and not isinstance(run, str):
-            rows.append(Row(name, {**_quality(run.scores), **costs}, families=(family,)))
+        known = None if isinstance(run, str) else run
+        costs = _known(gaussians=count) if known is None else _costs(known)
+        if result.experts_changed and known is not None:
+            rows.append(Row(name, {**_quality(known.scores), **costs}, families=(family,), run=known))
         else:
             detail = "inside the mixture" if result.experts_changed else ""
             quality = _quality(result.scores, f"expert_{name}/")
-            rows.append(Row(name, {**quality, **costs}, detail, families=() if detail else (family,)))
+            rows.append(Row(name, {**quality, **costs}, detail, families=() if detail else (family,), run=known))
     return rows
 
 
@@ -102,6 +106,7 @@ def mixture_rows(result: RunResult) -> list[Row]:
             MIXTURE,
             {**_quality(result.scores), **costs},
             families=_families(result) if router_label(result) == USUAL_ROUTER else (),
+            run=result,
         ),
     ]
 

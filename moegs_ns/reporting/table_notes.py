@@ -1,6 +1,7 @@
 """What stands below a table: by which protocol its numbers came about, on what machine, and why some are missing."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from moegs_ns.reporting.evaluation_files import RunResult
@@ -22,7 +23,12 @@ HEADERS = {
 }
 #: Metrics that evaluations of earlier versions do not have.
 VIDEO_METRICS = ("psnr_dynamic", "flicker")
+RETRAININGS_NOTE = "Best of N retrainings: the strongest run of any expert over all seeds."
 _MOST_CAMERAS = 4  # named one by one
+_ONE_THREADS = re.compile(r"\b1 threads\b")  # as evaluations of earlier versions say it
+
+#: Runs whose numbers stand in a table, each with the label of its row.
+Measured = Sequence[tuple[str, RunResult]]
 
 
 def lead_notes(facts: Sequence[dict[str, float]]) -> list[str]:
@@ -43,8 +49,13 @@ def lead_notes(facts: Sequence[dict[str, float]]) -> list[str]:
     return [*lines, f"Router training time: {cost} % of the experts' together."] if cost else lines
 
 
-def protocol_notes(results: Sequence[RunResult]) -> list[str]:
-    """What was compared with what, and what the metrics are; the runs share a protocol."""
+def protocol_notes(results: Sequence[RunResult], measured: Measured = ()) -> list[str]:
+    """What was compared with what, and what the metrics are; the runs share a protocol.
+
+    Args:
+        results: the runs a table is of.
+        measured: all whose numbers stand in it, a mixture's experts too; without, rows are not named.
+    """
     protocol = results[0].protocol
     frames = protocol.get("frames")
     span = f" (frames {frames['first']} to {frames['last']})" if frames else ""
@@ -52,7 +63,7 @@ def protocol_notes(results: Sequence[RunResult]) -> list[str]:
         f"Protocol: {protocol.get('split')} split, camera {', '.join(map(str, protocol.get('cameras', [])))}, "
         f"{protocol.get('images')} images{span}, {_size(protocol.get('resolution'))}; mean over images."
     )
-    return [stamp, *_definitions(results), *_commit_note(results)]
+    return [stamp, *_definitions(results), *_commit_note(measured or [("", result) for result in results])]
 
 
 def _definitions(results: Sequence[RunResult]) -> list[str]:
@@ -81,12 +92,30 @@ def _noise(flicker: float | None) -> str:
     return UNKNOWN if flicker is None else f"{flicker:.2f}"
 
 
-def _commit_note(results: Sequence[RunResult]) -> list[str]:
+def _commit_note(measured: Measured) -> list[str]:
     """By which state of the program the runs were evaluated; evaluations of earlier versions do not say."""
-    if not any("checkpoint_rule" in result.protocol for result in results):
+    if not any("checkpoint_rule" in run.protocol for _, run in measured):
         return []
-    states = dict.fromkeys(_state(result.protocol) for result in results)
-    return [f"Newest checkpoint of each run. Evaluated by {', '.join(states)}."]
+    states = _rows_by(measured, lambda run: _state(run.protocol))
+    told = [f"{state} ({rows})" if len(states) > 1 and rows else state for state, rows in states.items()]
+    return [f"Newest checkpoint of each run. Evaluated by {', '.join(told)}."]
+
+
+def _rows_by(measured: Measured, told: Callable[[RunResult], str]) -> dict[str, str]:
+    """What is told of runs, each with the rows it holds for; a row whose seeds differ is named with its seeds."""
+    everything: dict[str, set[str]] = {}
+    for label, run in measured:
+        everything.setdefault(label, set()).add(told(run))
+    seeds: dict[str, dict[str, list[str]]] = {}
+    for label, run in measured:
+        seeds.setdefault(told(run), {}).setdefault(label, []).append(str(run.seed))
+    return {
+        one: ", ".join(
+            label if not label or len(everything[label]) == 1 else f"{label} seed {' and '.join(dict.fromkeys(own))}"
+            for label, own in rows.items()
+        )
+        for one, rows in seeds.items()
+    }
 
 
 def _state(protocol: Mapping[str, Any]) -> str:
@@ -98,23 +127,42 @@ def _state(protocol: Mapping[str, Any]) -> str:
     return f"commit {source['commit'][:10]}{changed}"
 
 
-def cost_notes(results: Sequence[RunResult], has_oracles: bool, stored: bool) -> list[str]:
+def cost_notes(measured: Measured, has_oracles: bool, stored: bool) -> list[str]:
     """What speed and size mean; ``stored``: sizes are those of checkpoints."""
-    devices = sorted({str(result.protocol.get("device", "unknown device")) for result in results})
-    trained = sorted({str(result.record.get("device", {}).get("name", "unknown device")) for result in results})
+    rendered = _where([(row, run) for row, run in measured if "fps" in run.scores], _rendered_on)
+    trained = _where([(row, run) for row, run in measured if run.training_seconds is not None], _trained_on)
     size = "what a checkpoint holds of the model" if stored else "parameters as 32-bit floats"
     notes = [
-        f"FPS: one over the median time of a render, on {' / '.join(devices)}. N: Gaussians. MB: {size}, 10^6 bytes. "
-        f"Train s: seconds of training steps, on {' / '.join(trained)}."
+        f"FPS: one over the median time of a render{rendered}. N: Gaussians. MB: {size}, 10^6 bytes. "
+        f"Train s: seconds of training steps{trained}."
     ]
     if has_oracles:
         notes[0] += " The mixture's are the router's alone, with its experts' in brackets."
         notes.append(
             "The best expert has the highest mean PSNR over the test frames. Oracles choose the expert with the "
-            "smallest error per pixel (smoothed: averaged over 9x9 pixels), for which they need the truth. Best of N "
-            "retrainings: the strongest run of any expert over all seeds."
+            "smallest error per pixel (smoothed: averaged over 9x9 pixels), for which they need the truth."
         )
     return notes
+
+
+def _where(measured: Measured, device_of: Callable[[RunResult], str]) -> str:
+    """On what device, or on which of several each row was measured."""
+    devices = _rows_by(measured, device_of)
+    if len(devices) < 2:
+        return "".join(f", on {device}" for device in devices)
+    told = "; ".join(f"{rows} on {device}" for device, rows in devices.items())
+    return f", measured on different devices, do not compare: {told}"
+
+
+def _rendered_on(run: RunResult) -> str:
+    return _ONE_THREADS.sub("1 thread", str(run.protocol.get("device", "unknown device")))
+
+
+def _trained_on(run: RunResult) -> str:
+    device = run.record.get("device", {})
+    count = device.get("threads")
+    threads = "" if count is None else f", {count} thread{'' if count == 1 else 's'}"
+    return f"{device.get('name', 'unknown device')}{threads}"
 
 
 def missing_notes(results: Sequence[RunResult], missing: Sequence[str]) -> list[str]:

@@ -22,6 +22,7 @@ from moegs_ns.reporting.rows import (
 )
 from moegs_ns.reporting.table_notes import (
     HEADERS,
+    RETRAININGS_NOTE,
     UNKNOWN,
     VIDEO_METRICS,
     cost_notes,
@@ -150,8 +151,10 @@ def comparable(result: RunResult) -> str:
 
 def _mixture_table(mixtures: list[RunResult], singles: list[RunResult], only_where_known: Collection[str]) -> Table:
     groups = _by_label([mixture_rows(result) for result in mixtures])
+    closing_notes = []
     if (retrained := best_of_retrainings(mixtures)) is not None:
         groups = _behind(groups, BEST_EXPERT, retrained)
+        closing_notes.append(RETRAININGS_NOTE)
     rivals = _by_label([[single_row(result)] for result in singles], with_detail=True)
     reasons = [run for result in mixtures for run in result.experts() if isinstance(run, str)]
     router = router_label(mixtures[0])
@@ -161,7 +164,7 @@ def _mixture_table(mixtures: list[RunResult], singles: list[RunResult], only_whe
         [*groups.values(), *rivals.values()],
         mixtures + singles,
         lead_notes([mixture_facts(result) for result in mixtures]),
-        [f"{UNKNOWN} where {reason}." for reason in dict.fromkeys(reasons)],
+        [*closing_notes, *(f"{UNKNOWN} where {reason}." for reason in dict.fromkeys(reasons))],
         only_where_known,
     )
 
@@ -220,7 +223,9 @@ def _table(
         for label, rows, score in zip(labels, groups, printed, strict=True)
     )
     has_oracles = any(rows[0].label == MIXTURE for rows in groups)
-    notes = [*leading_notes, *protocol_notes(results), *cost_notes(results, has_oracles, stored), *closing_notes]
+    measured = [(label, row.run) for label, rows in zip(labels, groups, strict=True) for row in rows if row.run]
+    notes = [*leading_notes, *protocol_notes(results, measured)]
+    notes += [*cost_notes(measured, has_oracles, stored), *closing_notes]
     notes += missing_notes(results, [name for name in missing if name not in only_where_known])
     notes += gap_notes(results, [name for name in VIDEO_METRICS if name not in missing])
     notes += published_notes(results[0]) if any(printed) else []

@@ -66,8 +66,9 @@ class RenderMeter:
                 "timing": "render_ms is the median over images of one synchronised render each, metrics excluded",
                 "peak_memory": "CUDA memory allocated by data, model and rendering, metrics excluded",
             }
+        count = torch.get_num_threads()
         return {
-            "device": f"cpu, {torch.get_num_threads()} threads",
+            "device": f"cpu, {count} thread{'' if count == 1 else 's'}",
             "timing": "render_ms is the median over images of one render each, metrics excluded",
             "peak_memory": "largest resident set of the whole process until the first image was rendered",
         }

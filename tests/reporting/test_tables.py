@@ -11,7 +11,7 @@ import pytest
 
 from moegs_ns.reporting.evaluation_files import read_result
 from moegs_ns.reporting.rows import mixture_facts, seconds_by, total_seconds, training_clock
-from moegs_ns.reporting.table_notes import VIDEO_METRICS
+from moegs_ns.reporting.table_notes import RETRAININGS_NOTE, VIDEO_METRICS
 from moegs_ns.reporting.tables import Table, build_tables, mean_and_deviation
 from tests.reporting.runs import NO_LPIPS, forget_video_metrics, leave_expert, leave_mixture, protocol
 
@@ -62,6 +62,71 @@ def test_notes_of_a_mixture(tmp_path: Path) -> None:
     assert any("10^6 bytes" in note and "on cpu, 2 threads" in note and "on a processor" in note for note in notes)
 
 
+def set_values(file: Path, *keys: str, **values: Any) -> None:
+    """Set values in what the keys lead to in a JSON file."""
+    content = json.loads(file.read_text())
+    inner = content
+    for key in keys:
+        inner = inner[key]
+    inner |= values
+    file.write_text(json.dumps(content))
+
+
+def experts_elsewhere(outputs: Path, seed: int = 1) -> None:
+    """Make the experts' runs trained and evaluated on another device, and evaluated by another commit."""
+    for name in EXPERTS:
+        run = outputs / f"moegs-{name}" / f"quick-seed{seed}"
+        source = {"commit": "b" * 40, "modified": False}
+        set_values(run / "eval_test.json", "results", "protocol", device="cpu, 1 threads", source=source)
+        set_values(run / "run.json", "device", name="another", threads=1)
+
+
+def test_experts_measured_on_another_device_than_the_mixture_are_named(tmp_path: Path) -> None:
+    run = leave_mixture(tmp_path, EXPERTS, 30.5)
+    experts_elsewhere(tmp_path)
+    rival = leave_expert(tmp_path, "stg", 30.9, label="equal-budget")
+    notes = table_of(run, rival).notes
+    (costs,) = (note for note in notes if note.startswith("FPS: "))
+    assert costs.startswith(
+        "FPS: one over the median time of a render, measured on different devices, do not compare: stg, 4dgaussians on "
+        "cpu, 1 thread; mixture, stg (equal-budget) on cpu, 2 threads. N: "
+    )
+    assert (
+        "Train s: seconds of training steps, measured on different devices, do not compare: stg, 4dgaussians on "
+        "another, 1 thread; mixture, stg (equal-budget) on a processor. The mixture's are "
+    ) in costs
+    assert (
+        "Newest checkpoint of each run. Evaluated by commit bbbbbbbbbb (stg, 4dgaussians), commit 0123456789 (mixture, "
+        "stg (equal-budget))."
+    ) in notes
+
+
+def test_a_row_whose_seeds_were_measured_on_different_devices_is_named_with_its_seeds(tmp_path: Path) -> None:
+    runs = [leave_mixture(tmp_path, EXPERTS, 30.5, seed) for seed in (1, 2, 3)]
+    set_values(runs[1] / "eval_test.json", "results", "protocol", device="a GPU")
+    notes = table_of(*runs).notes
+    assert any(
+        "do not compare: stg, 4dgaussians, mixture seed 1 and 3 on cpu, 2 threads; mixture seed 2 on a GPU. N: " in note
+        for note in notes
+    )
+    assert "Newest checkpoint of each run. Evaluated by commit 0123456789." in notes
+
+
+def test_runs_whose_numbers_are_not_in_the_table_are_not_in_its_notes(tmp_path: Path) -> None:
+    run = leave_mixture(tmp_path, EXPERTS, 30.5)
+    experts_elsewhere(tmp_path)
+    for name in EXPERTS:
+        set_values(tmp_path / f"moegs-{name}" / "quick-seed1" / "eval_test.json", "results", psnr=35.0)
+    notes = table_of(run).notes
+    assert any("median time of a render, on cpu, 2 threads. N: " in note for note in notes)
+    assert "Newest checkpoint of each run. Evaluated by commit 0123456789." in notes
+
+
+def test_one_thread_is_not_threads(tmp_path: Path) -> None:
+    run = leave_expert(tmp_path, "stg", 30.0, device="cpu, 1 threads")
+    assert any("of a render, on cpu, 1 thread. N: " in note for note in table_of(run).notes)
+
+
 def test_facts_have_no_share_of_a_gap_that_is_none(tmp_path: Path) -> None:
     facts = mixture_facts(read_result(leave_mixture(tmp_path, EXPERTS, 29.75, smoothed=29.9)))
     assert facts["over_best"] == pytest.approx(-0.25)
@@ -100,6 +165,8 @@ def test_best_of_retrainings_is_the_strongest_single_run(tmp_path: Path) -> None
     assert row[1] == "30.50" and labels.index(row[0]) == labels.index("best expert") + 1
     (alone,) = build_tables([read_result(runs[0])])
     assert not any("retrainings" in row[0] for row in alone.rows)
+    assert RETRAININGS_NOTE in table.notes
+    assert not any("retrainings" in note for note in alone.notes)
 
 
 def test_missing_lpips_is_said_with_its_reason(tmp_path: Path) -> None:
