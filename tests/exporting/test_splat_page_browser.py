@@ -133,6 +133,33 @@ def test_bytes_are_those_of_sparks_own_code(page: Page) -> None:
             assert np.mean(own == array) > 0.995
 
 
+def test_plays_by_itself_where_sorting_is_slow(page: Page, page_file: Path) -> None:
+    """A sort takes three frames' time here, as it does for large scenes without a GPU."""
+    browser = page.context.browser
+    assert browser is not None
+    slow = browser.new_page(viewport={"width": 300, "height": 420})
+    slow.add_init_script(
+        """const post = Worker.prototype.postMessage, hidden = node => getComputedStyle(node).visibility === "hidden";
+        Worker.prototype.postMessage = function (...rest) { setTimeout(() => post.apply(this, rest), 300); };
+        window.seen = [];
+        document.addEventListener("DOMContentLoaded", () => {
+          const label = document.getElementById("label"), veil = document.getElementById("veil");
+          const note = () => window.seen.push([label.textContent, hidden(veil)]);
+          new MutationObserver(note).observe(label, { childList: true });
+        });"""
+    )
+    slow.goto(page_file.as_uri())
+    slow.wait_for_function("getComputedStyle(document.getElementById('veil')).visibility === 'hidden'", timeout=60_000)
+    slow.wait_for_function("window.seen.length > 3", timeout=60_000)
+    seen = slow.evaluate("window.seen")
+    assert seen[0] == ["frame 0", False]
+    assert all(unveiled for _, unveiled in seen[1:])
+    before = canvas_picture(slow)
+    assert any(inner_psnr(canvas_picture(slow), before) < 30.0 for _ in range(20)), "one picture stays"
+    assert slow.locator("#play").get_attribute("aria-label") == "pause"
+    slow.close()
+
+
 def test_browsers_without_webgl2_are_told(page: Page, page_file: Path) -> None:
     browser = page.context.browser
     assert browser is not None

@@ -121,7 +121,7 @@
     controls.saveState();
 
     // -- when it is drawn ----------------------------------------------------------------------------------------
-    let awake = 0, drawn = false, shown = -1, playing = false, started = 0, startedAt = 0;
+    let awake = 0, drawn = false, unveiled = false, shown = -1, playing = false, started = 0, startedAt = 0;
     const wake = () => { awake = performance.now() + IDLE; };
     controls.addEventListener("change", wake);
 
@@ -184,9 +184,17 @@
     function draw(now) {
       // Not by requestAnimationFrame alone: where drawing is slow it would starve the timers by which Spark sorts.
       setTimeout(() => requestAnimationFrame(draw), 4);
-      if (playing) show((startedAt + Math.floor((now - started) / 1000 * scene.fps * speed.value) + frames) % frames);
       controls.update();
+      if (!unveiled && getComputedStyle(veil).visibility === "hidden") {
+        unveiled = true;
+        setPlaying(playing); // its time begins now, not behind the veil
+      }
       const ready = settled();
+      // The next frame waits until this one is sorted: where sorting is slow, frames are left out and the others seen.
+      if (playing && ready && unveiled) {
+        const passed = Math.max(0, Math.floor((now - started) / 1000 * scene.fps * speed.value));
+        show((startedAt + passed) % frames);
+      }
       if (ready && drawn && now > awake) {
         stage.dataset.frame = shown; // at rest: for whoever wants to take a picture
         return;
@@ -194,7 +202,7 @@
       delete stage.dataset.frame;
       renderer.render(world, camera);
       drawn = ready;
-      if (ready) veil.classList.add("gone");
+      if (ready && !unveiled) veil.classList.add("gone");
     }
 
     // -- controls ------------------------------------------------------------------------------------------------
