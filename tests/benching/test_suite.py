@@ -124,7 +124,9 @@ def test_several_scenes_are_not_one(tmp_path: Path) -> None:
 def test_data_are_found_where_they_were_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MOEGS_DATA_DIR", str(tmp_path / "shared"))
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(FileNotFoundError, match="moegs data download sear_steak, and seed points.*or set MOEGS_DATA_DIR"):
+    with pytest.raises(
+        FileNotFoundError, match="moegs data download sear_steak, and seed points.*or set MOEGS_DATA_DIR"
+    ):
         find_data("n3v/sear_steak")
     assert assumed_data("n3v/sear_steak") == Path("data/n3v/sear_steak")
     for place in ("shared", "data", "own"):
@@ -135,6 +137,8 @@ def test_data_are_found_where_they_were_downloaded(tmp_path: Path, monkeypatch: 
 
 def test_advice_names_each_data_set_once() -> None:
     advice = how_to_get(["n3v/sear_steak", "n3v/flame_steak", "hypernerf/broom2", "technicolor/Train"])
-    assert advice.startswith("get sear_steak flame_steak by: moegs data download sear_steak flame_steak, and seed points")
+    assert advice.startswith(
+        "get sear_steak flame_steak by: moegs data download sear_steak flame_steak, and seed points"
+    )
     assert advice.count("google/hypernerf") == advice.count("on request") == 1
     assert "SCENE being hypernerf/broom2" in advice and "SCENE being technicolor/Train" in advice

@@ -86,8 +86,10 @@ def shrink_presets(folder: Path) -> None:
 
 
 def shrink_suites(folder: Path) -> None:
-    """Leave suites and sweeps of the copy one small mixture and one seed, and sweeps two choices; all else stays."""
+    """Leave suites of the copy, but the paper's, and sweeps one small mixture and one seed, and sweeps two choices."""
     for path in [*(folder / "configs" / "suites").glob("*.toml"), *(folder / "configs" / "sweeps").glob("*.toml")]:
+        if path.name.startswith("paper_"):
+            continue  # planned only: their data are nowhere
         text = path.read_text("utf8")
         experts = tomllib.loads(text).get("experts", [""])
         mixture = json.dumps(rules.SUITE_EXPERTS)

@@ -1,5 +1,6 @@
 """A mixture's viewer in headless Chromium: it loads, plays, and its controls answer."""
 
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -45,8 +46,9 @@ def test_a_clip_plays(window: ViewerWindow) -> None:
         frames.add(window.number("Frame"))
     assert len(frames) >= 3 and max(frames) < FRAMES
     window.press("Pause clip")
+    window.wait_until_settled()  # frames that were under way when it was pressed
     still = window.number("Frame")
-    window.wait_until_settled()
+    time.sleep(1.0)
     assert window.number("Frame") == still
     window.set_number("Frame", 0)
 
