@@ -125,7 +125,7 @@ def test_data_are_found_where_they_were_downloaded(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("MOEGS_DATA_DIR", str(tmp_path / "shared"))
     monkeypatch.chdir(tmp_path)
     with pytest.raises(
-        FileNotFoundError, match="moegs data download sear_steak, and seed points.*or set MOEGS_DATA_DIR"
+        FileNotFoundError, match="download sear_steak, and seed points.*or set MOEGS_DATA_DIR"
     ):
         find_data("n3v/sear_steak")
     assert assumed_data("n3v/sear_steak") == Path("data/n3v/sear_steak")
