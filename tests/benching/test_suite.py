@@ -124,9 +124,7 @@ def test_several_scenes_are_not_one(tmp_path: Path) -> None:
 def test_data_are_found_where_they_were_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MOEGS_DATA_DIR", str(tmp_path / "shared"))
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(
-        FileNotFoundError, match="download sear_steak, and seed points.*or set MOEGS_DATA_DIR"
-    ):
+    with pytest.raises(FileNotFoundError, match="download sear_steak, and seed points.*or set MOEGS_DATA_DIR"):
         find_data("n3v/sear_steak")
     assert assumed_data("n3v/sear_steak") == Path("data/n3v/sear_steak")
     for place in ("shared", "data", "own"):
