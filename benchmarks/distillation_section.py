@@ -101,7 +101,8 @@ def _notes(contents: Sequence[dict[str, Any]]) -> list[str]:
     notes += [
         f"Training views: PSNR against the video, and the teacher's pictures, of {IMAGES} images spread evenly.",
         f"Train s: seconds of training steps, {clock}; the mixture's are its router's alone. FPS: one over the median "
-        "time of a render; where it varies several times over, other work ran beside it, and it says nothing of the model.",
+        "time of a render; where it varies several times over, other work ran beside it, which says nothing of "
+        "the model.",
     ]
     return notes
 
