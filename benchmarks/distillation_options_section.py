@@ -44,10 +44,11 @@ def options_section(file: Path) -> str:
         f"`{content['preset']}`, trained without {cameras}, scored on them; the test camera had no part. What gains "
         "here would be worth three seeds on the test camera.\n"
     )
-    machine = machine_sentence({**content["measurement"], "source": content["rows"][-1]["source"]})
+    sources = [{**content["measurement"], "source": row["source"]} for row in content["rows"]]
+    machines = dict.fromkeys(machine_sentence(source) for source in sources)
     again = f"Again: `{content['measurement']['command']}`."
     tables = [table.markdown() for table in options_tables(content)]
-    return "\n".join([head, *tables, _FOOT, "", again, "", f"- {machine}", ""])
+    return "\n".join([head, *tables, _FOOT, "", again, "", *(f"- {machine}" for machine in machines), ""])
 
 
 def _teacher(row: dict[str, Any], usual: float) -> str:
