@@ -1,13 +1,12 @@
 """Runs every documented command: ``python -m tests.end_to_end.command_driver RESULTS``, in a copy of the checkout.
 
-All commands run in this one process, which pays for the imports once; only viewers are processes of their own. What
+All commands run in this one process, which pays for the imports once; only viewers are programs of their own. What
 `command_rules` says is applied, and nothing else changed. Each command's outcome is a line of JSON in RESULTS.
 """
 
 import importlib
 import io
 import json
-import multiprocessing
 import os
 import re
 import runpy
@@ -31,7 +30,6 @@ from tests.end_to_end.documented_commands import DocumentedCommand, documented_c
 _NERFSTUDIO = {
     "ns-eval": ("nerfstudio.scripts.eval", "ComputePSNR"),
     "ns-render": ("nerfstudio.scripts.render", "Commands"),
-    "ns-viewer": ("nerfstudio.scripts.viewer.run_viewer", "RunViewer"),
 }
 _PATIENCE = 300.0  # seconds for a viewer's first picture, on a busy machine
 _TRAINED_BY_RUNS = ("moegs-router", "moegs-distill", "moegs-fused")
@@ -199,16 +197,15 @@ class Commands:
             probe.bind(("localhost", 0))
             port = int(probe.getsockname()[1])
         arguments = [*words[1:], "--viewer.websocket-port", str(port)]
-        # A copy of this process has all that a new one would import.
-        viewer = multiprocessing.get_context("fork").Process(target=self._nerfstudio, args=(words[0], arguments))
-        viewer.start()
+        # A program of its own: a fork of this one would wait for ever for the OpenMP threads that it left behind.
+        viewer = subprocess.Popen([str(Path(sys.executable).with_name(words[0])), *arguments])
         try:
             with ViewerClient(port, patience=_PATIENCE) as client:
                 client.settled_picture(lambda: client.stand_at_camera(0), quiet=0.2)
-            return None if viewer.is_alive() else f"the viewer ended with status {viewer.exitcode}"
+            return None if viewer.poll() is None else f"the viewer ended with status {viewer.returncode}"
         finally:
             viewer.kill()
-            viewer.join()
+            viewer.wait()
 
     def _script(self, arguments: list[str]) -> None:
         """A script of the checkout, as its own program, which imports what lies beside it."""

@@ -16,25 +16,26 @@ PACKAGE = ROOT / "moegs_ns"
 # Room -> the rooms it may import. A room is a module or a package directly inside moegs_ns.
 MAY_IMPORT: dict[str, set[str]] = {
     "paths": set(),
+    "files": set(),
     "compat": {"paths"},
-    "splats": {"paths"},
+    "splats": {"paths", "files"},
     "losses": {"paths", "splats"},
-    "runs": {"paths"},
-    "scene": {"paths", "splats", "losses"},
-    "experts": {"paths", "splats", "losses"},
-    "router": {"paths", "splats", "losses", "runs", "experts"},
-    "distill": {"paths", "splats", "losses", "runs", "experts", "router"},
+    "runs": {"paths", "files"},
+    "scene": {"paths", "files", "splats", "losses"},
+    "experts": {"paths", "files", "splats", "losses"},
+    "router": {"paths", "files", "splats", "losses", "runs", "experts"},
+    "distill": {"paths", "files", "splats", "losses", "runs", "experts", "router"},
     # These read models through their public outputs and methods only.
-    "viewer": {"paths", "splats", "losses", "runs", "scene", "exporting"},
-    "reporting": {"paths", "splats", "losses", "runs", "scene"},
-    "exporting": {"paths", "splats", "losses", "runs", "scene"},
-    "preparation": {"paths", "scene"},
-    "checking": {"paths", "preparation", "scene"},
+    "viewer": {"paths", "files", "splats", "losses", "runs", "scene", "exporting"},
+    "reporting": {"paths", "files", "splats", "losses", "runs", "scene"},
+    "exporting": {"paths", "files", "splats", "losses", "runs", "scene"},
+    "preparation": {"paths", "files", "scene"},
+    "checking": {"paths", "files", "preparation", "scene"},
 }
 _WIRED = set(MAY_IMPORT)
 MAY_IMPORT["training"] = set(_WIRED)
 MAY_IMPORT["benching"] = {
-    *("paths", "runs", "experts", "router", "reporting", "preparation", "training"),
+    *("paths", "files", "runs", "experts", "router", "reporting", "preparation", "training"),
 }
 MAY_IMPORT["cli"] = _WIRED | {"training", "benching"}
 MAY_IMPORT["method_configs"] = _WIRED | {"training"}
@@ -44,6 +45,7 @@ NOBODY_IMPORTS = {"method_configs", "dataparser_configs", "cli"}
 # Rooms that work without nerfstudio, and the libraries they may use.
 LIBRARIES_OF = {
     "paths": set(),
+    "files": set(),
     "splats": {"torch", "numpy", "scipy", "gsplat", "filelock", "rich"},
     "losses": {"torch", "numpy", "scipy", "gsplat"},
 }

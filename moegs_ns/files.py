@@ -1,0 +1,153 @@
+"""Files that are there whole or not at all, and words for a disk that takes no more.
+
+Imports the standard library only, so every room may use it.
+"""
+
+import errno
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+_MARK = "unfinished"
+
+
+@contextmanager
+def written_whole(path: Path, durable: bool = False) -> Iterator[Path]:
+    """Where to write a file that appears under its name, replacing what stood there, only when it is complete.
+
+    The place is beside the file and has its suffix, so that libraries choose their format by it. It is removed when the
+    body fails; what a killed process left there is removed by the next one that writes the same file.
+
+    Args:
+        path: of the file; its folder is created.
+        durable: let nothing claim the file's existence before its content is on the disk: flush it, and its name.
+
+    Yields:
+        The file to write.
+
+    Raises:
+        OSError: the disk is full, or the place may not be written to; the message names the file and what to do.
+    """
+    scratch = path.with_name(f".{path.stem}.{os.getpid()}.{_MARK}{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path)
+        yield scratch
+        if durable:
+            _flush(scratch)
+        scratch.replace(path)
+        if durable and os.name == "posix":  # other systems have no handles of folders
+            _flush(path.parent)
+    except Exception as error:
+        told = refusal(error, path)
+        if told is None:
+            raise
+        raise OSError(told) from error
+    finally:
+        _remove(scratch)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text in UTF-8; readers see the old or the new file, never half of one. Errors as `written_whole`'s."""
+    with written_whole(path) as scratch:
+        scratch.write_text(text, "utf8")
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write bytes; readers see the old or the new file, never half of one. Errors as `written_whole`'s."""
+    with written_whole(path) as scratch:
+        scratch.write_bytes(content)
+
+
+def write_json(path: Path, content: Any, indent: int | None = 1) -> None:
+    """Write plain data as JSON, as a whole; NaN and infinities are refused, which not every reader knows.
+
+    Raises:
+        ValueError: a number that JSON has not.
+        OSError: as `written_whole`.
+    """
+    write_text(path, json.dumps(content, indent=indent, allow_nan=False) + "\n")
+
+
+def refusal(error: BaseException, path: Path | None = None) -> str | None:
+    """What a disk that takes no more, or may not be written to, means for the user; None for any other error.
+
+    Libraries wrap what the system said in errors of their own, so those behind an error are looked at as well.
+
+    Args:
+        error: what was raised.
+        path: what was to be written; None takes the file the error names.
+    """
+    behind: BaseException | None = error
+    while behind is not None:
+        number = getattr(behind, "errno", None)
+        place = path or getattr(behind, "filename", None) or "a file"
+        if number in (errno.ENOSPC, errno.EDQUOT):
+            return (
+                f"expected room for {place}, found the disk or the quota full; what stood there before is kept. "
+                "Make room and run the same command again"
+            )
+        if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+            return (
+                f"expected to be allowed to use {place}, found: {os.strerror(number)}; change its permissions or name "
+                "another place"
+            )
+        behind = behind.__cause__ or behind.__context__
+    return None
+
+
+def reserve(file: Path, size: int) -> None:
+    """Create a file of so many bytes of zeros, or bring it to that size, with its room on the disk taken at once.
+
+    Whoever maps a file into memory would otherwise be killed by the first page that the disk has no room for.
+
+    Raises:
+        OSError: too little room; the file is removed.
+    """
+    try:
+        with file.open("ab") as stream:
+            stream.truncate(size)
+            if size and hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(stream.fileno(), 0, size)
+    except OSError as error:
+        _remove(file)
+        raise OSError(refusal(error, file) or str(error)) from error
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove what processes that are gone left beside a file. Where that cannot be asked, it stays."""
+    if os.name != "posix":
+        return
+    start, end = f".{path.stem}.", f".{_MARK}{path.suffix}"
+    for entry in path.parent.iterdir():
+        owner = entry.name.removeprefix(start).removesuffix(end)
+        if entry.name == f"{start}{owner}{end}" and owner.isdecimal() and not _is_running(int(owner)):
+            _remove(entry)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:  # in a folder that cannot be written to there is nothing of ours either
+        return
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
