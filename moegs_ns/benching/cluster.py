@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from moegs_ns.benching.jobs import AnyStage, bring_job_to_end, name_of
+from moegs_ns.files import write_json
 from moegs_ns.training.processes import Processes
 
 #: ``slurm``; or, to try a suite, ``local`` (each job a process of this machine) and ``debug`` (in this process).
@@ -235,9 +236,7 @@ def _still_queued(logs: Path) -> dict[str, str]:
 
 
 def _note(logs: Path, numbers: dict[str, str]) -> None:
-    scratch = logs / f".{_SUBMITTED_NAME}.tmp"
-    scratch.write_text(json.dumps(numbers, indent=1) + "\n", "utf8")
-    scratch.replace(logs / _SUBMITTED_NAME)
+    write_json(logs / _SUBMITTED_NAME, numbers)
 
 
 def _short(name: str) -> str:

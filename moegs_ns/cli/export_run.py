@@ -20,6 +20,7 @@ from moegs_ns.exporting.frame_formats import FRAME_FORMATS
 from moegs_ns.exporting.motion_lines import straight_stretches
 from moegs_ns.exporting.panels import as_uint8
 from moegs_ns.exporting.video import write_video
+from moegs_ns.files import write_bytes
 from moegs_ns.reporting.export_losses import PictureLoss, mean_losses
 from moegs_ns.runs.checkpoint_files import find_checkpoint
 from moegs_ns.runs.record import describe_versions, plain, read_run_record
@@ -121,12 +122,8 @@ def write_clip(exporter: Exporter, folder: ExportFolder, console: Console) -> li
         console.print(f"{len(stretches):,} straight stretches of Gaussians to write.", soft_wrap=True, highlight=False)
         content = fourdgs_bytes(stretches, len(exporter.frames), exporter.fps)
         folder.require_space(len(content))
-        folder.write_file(FOURDGS_NAME, lambda path: _write_bytes(path, content))
+        folder.write_file(FOURDGS_NAME, lambda path: write_bytes(path, content))
     return [FOURDGS_NAME]
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
 
 
 def write_videos(exporter: Exporter, folder: ExportFolder, console: Console) -> list[str]:

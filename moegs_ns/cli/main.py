@@ -26,6 +26,7 @@ from moegs_ns.cli.render import Render
 from moegs_ns.cli.report import Report
 from moegs_ns.cli.routers import ReportRouters
 from moegs_ns.cli.train import Train
+from moegs_ns.files import refusal
 
 Command = (
     Annotated[Data, tyro.conf.subcommand("data")]
@@ -89,9 +90,10 @@ def run(arguments: Sequence[str]) -> int:
         Console(stderr=True, emoji=False).print(f"\n{message}", style="yellow", soft_wrap=True, markup=False)
         return 143 if interrupt.args else 130
     except (ValueError, OSError, RuntimeError) as error:
-        if debug or not _is_ours(error):
+        told = str(error) if _is_ours(error) else refusal(error)
+        if debug or told is None:
             raise
-        return _fail(str(error), getattr(action, "failure_status", 1))
+        return _fail(told, getattr(action, "failure_status", 1))
     finally:
         signal.signal(signal.SIGTERM, previous)
 

@@ -25,6 +25,7 @@ from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
 from moegs_ns.distill.teacher import TeacherView
+from moegs_ns.files import reserve, write_json
 from moegs_ns.paths import user_cache_dir
 
 Precision = Literal["uint8", "half"]
@@ -299,12 +300,10 @@ def cameras_digest(cameras: Cameras) -> str:
 def _array(file: Path, kind: Any, shape: tuple[int, ...], mode: Literal["r", "r+"]) -> np.memmap:
     size = int(np.prod(shape)) * np.dtype(kind).itemsize
     if mode == "r+" and (not file.is_file() or file.stat().st_size != size):
-        with file.open("wb") as stream:
-            stream.truncate(size)
+        file.unlink(missing_ok=True)
+        reserve(file, size)
     return np.memmap(file, kind, mode, shape=shape)
 
 
 def _write_json(file: Path, values: Mapping[str, Any]) -> None:
-    unfinished = file.with_suffix(".partial")
-    unfinished.write_text(json.dumps(values, indent=1) + "\n", "utf8")
-    unfinished.replace(file)
+    write_json(file, values)

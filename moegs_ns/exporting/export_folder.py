@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from moegs_ns.files import written_whole
 from moegs_ns.runs.record import write_run_record
 
 RECORD_NAME = "export.json"
@@ -83,12 +84,8 @@ class ExportFolder:
     def write_file(self, name: str, write: Callable[[Path], None]) -> Path:
         """A file by ``write(path)``; it appears under its name only when complete."""
         path = self.path / name
-        scratch = self.path / f".{path.stem}.unfinished{path.suffix}"
-        try:
+        with written_whole(path) as scratch:
             write(scratch)
-            scratch.replace(path)
-        finally:
-            scratch.unlink(missing_ok=True)
         return path
 
     def require_space(self, missing_bytes: int) -> None:

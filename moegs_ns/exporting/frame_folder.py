@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from moegs_ns.files import written_whole
 from moegs_ns.runs.record import plain, write_run_record
 
 JOB_NAME = "job.json"
@@ -72,12 +72,8 @@ class FrameFolder:
 
 def save_frame(path: Path, frame: np.ndarray) -> None:
     """Write uint8 ``[H,W,3]``, byte by byte as ns-eval and ns-render write it; the file appears when complete."""
-    scratch = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
+    with written_whole(path) as scratch:
         Image.fromarray(frame).save(scratch, format="PNG")
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
 
 
 def digest(*parts: bytes) -> str:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 
+from moegs_ns.files import write_text
+
 _CHUNK = 1 << 20
 _TIMEOUT_SECONDS = 60.0
 
@@ -53,7 +55,7 @@ def fetch(url: str, target: Path, progress: Progress = lambda done, total: None)
             if there < total:
                 if response.status != 206:  # the server sends the whole file whatever was asked for
                     there = 0
-                version.write_text(response.headers.get("ETag") or response.headers.get("Last-Modified") or "", "utf8")
+                write_text(version, response.headers.get("ETag") or response.headers.get("Last-Modified") or "")
                 with part.open("ab" if there else "wb") as output:
                     while chunk := response.read(_CHUNK):
                         output.write(chunk)
@@ -64,7 +66,7 @@ def fetch(url: str, target: Path, progress: Progress = lambda done, total: None)
         raise OSError(f"expected to fetch {url}, found: {error}; {retry}") from error
     if there != total:
         raise OSError(f"expected {total:,} bytes from {url}, found the end after {there:,}; run the same command again")
-    target.with_name(target.name + ".sha256").write_text(f"{digest(part)}  {target.name}\n", "utf8")
+    write_text(target.with_name(target.name + ".sha256"), f"{digest(part)}  {target.name}\n")
     part.replace(target)
     version.unlink(missing_ok=True)
     return target

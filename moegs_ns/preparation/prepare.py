@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from moegs_ns.files import write_json
 from moegs_ns.preparation.clip_writer import link_or_copy, upright_frames, write_clip
 from moegs_ns.preparation.depth_bounds import bounds_from_points, guessed_bounds
 from moegs_ns.preparation.known_cameras import read_known_cameras
@@ -101,7 +102,7 @@ def prepare(options: PrepareOptions, narrator: Narrator | None = None) -> Prepar
         "bounds": bounds_from,
         "seeds": seeds_how,
     }
-    (folder.scene / "preparation.json").write_text(json.dumps(record, indent=1) + "\n", "utf8")
+    write_json(folder.scene / "preparation.json", record)
     folder.finish(options.output_dir)
     return Prepared(options.output_dir, record)
 
@@ -183,7 +184,7 @@ def _cameras(
         "(median), up (z) is what the cameras hold as up, and the origin lies amid the points."
     )
     write_rig(folder.cameras, rig)
-    facts.write_text(json.dumps(how), "utf8")
+    write_json(facts, how)
     return rig, how
 
 

@@ -11,6 +11,7 @@ import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from moegs_ns.files import write_json
 from moegs_ns.preparation.options import PrepareOptions
 
 _PLAN = "plan.json"
@@ -75,7 +76,7 @@ def open_work_folder(options: PrepareOptions, files: list[Path]) -> tuple[WorkFo
     if root.exists() and not goes_on:
         shutil.rmtree(root)
     (root / "scene").mkdir(parents=True, exist_ok=True)
-    known.write_text(json.dumps({"digest": digest, "output": str(output)}), "utf8")
+    write_json(known, {"digest": digest, "output": str(output)})
     return WorkFolder(root), goes_on
 
 

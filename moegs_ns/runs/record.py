@@ -20,6 +20,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from moegs_ns.files import write_json
+
 SCHEMA_VERSION = 1
 RUN_RECORD_NAME = "run.json"
 _PACKAGES = ("moegs_ns", "nerfstudio", "torch", "gsplat", "numpy")
@@ -63,13 +65,7 @@ def plain(value: Any) -> Any:
 
 def write_run_record(path: Path, record: Mapping[str, Any]) -> None:
     """Write the record; readers see the old or the new file, never half of one."""
-    text = json.dumps(plain(record), indent=2, allow_nan=False) + "\n"
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        scratch.write_text(text, "utf8")
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
+    write_json(path, plain(record), indent=2)
 
 
 def read_run_record(path: Path) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -21,6 +20,7 @@ from typing import Any
 import filelock
 import numpy as np
 
+from moegs_ns.files import write_json, written_whole
 from moegs_ns.paths import user_cache_dir
 from moegs_ns.scene.decoding import decoder_version, iterate_frames
 from moegs_ns.scene.frame_sources import FrameSource, fingerprint, label_of
@@ -159,19 +159,14 @@ def _decode(entry: CacheEntry, on_frame: Callable[[], None]) -> None:
     frames = entry.frames
     entry.folder.mkdir(parents=True, exist_ok=True)
     (entry.folder / _MARKER_FILE).unlink(missing_ok=True)
-    partial = entry.path.with_suffix(".partial")
-    with partial.open("wb") as file:
+    # Durable: the marker must never outlive the frames it vouches for.
+    with written_whole(entry.path, durable=True) as scratch, scratch.open("wb") as file:
         for image in training_frames(frames):
             file.write(image.data)
             on_frame()
-        file.flush()
-        os.fsync(file.fileno())  # the marker must never outlive the frames it vouches for
-    partial.replace(entry.path)
     source = frames.source[0] if isinstance(frames.source, tuple) else frames.source
     marker = {"shape": frames.shape, "first_frame": frames.first_frame, "source": str(source)}
-    unfinished = entry.folder / (_MARKER_FILE + ".partial")
-    unfinished.write_text(json.dumps(marker))
-    unfinished.replace(entry.folder / _MARKER_FILE)
+    write_json(entry.folder / _MARKER_FILE, marker)
 
 
 def _resize(image: np.ndarray, width: int, height: int) -> np.ndarray:

@@ -220,14 +220,14 @@ def test_killed_in_the_middle_of_a_camera(cameras: list[CameraFrames], root: Pat
     """The camera that was complete stays, the interrupted one and the rest are decoded anew, and no lock is left."""
     child = start_child(cameras, root, kill_after=8 + 5)
     assert child.wait(timeout=60) == -signal.SIGKILL
-    assert next(root.glob("cam01*/frames.partial")).exists()
+    assert next(root.glob("cam01*/.frames.*.unfinished*")).exists()
     finished = next(root.glob("cam00*/frames.rgb24"))
     before = finished.stat().st_mtime_ns
     store = FrameStore(cameras, root)
     assert store.prepare() == [1, 2]
     assert numbers(store) == ALL
     assert finished.stat().st_mtime_ns == before
-    assert not list(root.glob("*/*.partial"))
+    assert not list(root.glob("*/*.unfinished*"))
 
 
 def test_two_processes_at_once_share_the_work(tmp_path: Path, root: Path) -> None:
