@@ -7,11 +7,14 @@ import errno
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+#: Bytes that `require_room` leaves free.
+SPARE_BYTES = 64 << 20
 _MARK = "unfinished"
 
 
@@ -99,6 +102,37 @@ def refusal(error: BaseException, path: Path | None = None) -> str | None:
             )
         behind = behind.__cause__ or behind.__context__
     return None
+
+
+def require_room(folder: Path, needed_bytes: int, what: str, advice: str) -> None:
+    """Refuse beforehand what the disk will not hold.
+
+    Args:
+        folder: where it is to lie; the nearest one above that exists is asked.
+        needed_bytes: still to be written.
+        what: is to be written, for the message.
+        advice: what to do where there is too little room.
+
+    Raises:
+        OSError: so many bytes, and some to spare for what else is written meanwhile, are not free.
+    """
+    place = folder.absolute()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if needed_bytes + SPARE_BYTES > free:
+        raise OSError(
+            f"expected {readable_size(needed_bytes)} of room for {what} in {folder} and {readable_size(SPARE_BYTES)} "
+            f"to spare, found {readable_size(free)} free; {advice}"
+        )
+
+
+def readable_size(size: float) -> str:
+    """Bytes as people say them: ``850 kB``, ``1.2 MB``, ``3.40 GB``."""
+    for unit, bytes_of, digits in (("GB", 1e9, 2), ("MB", 1e6, 1)):
+        if size >= 0.95 * bytes_of:
+            return f"{size / bytes_of:.{digits}f} {unit}"
+    return f"{size / 1e3:.0f} kB"
 
 
 def reserve(file: Path, size: int) -> None:

@@ -5,6 +5,7 @@ import errno
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -12,7 +13,18 @@ from pathlib import Path
 
 import pytest
 
-from moegs_ns.files import refusal, remove_leftovers, reserve, write_bytes, write_json, write_text, written_whole
+from moegs_ns.files import (
+    SPARE_BYTES,
+    readable_size,
+    refusal,
+    remove_leftovers,
+    require_room,
+    reserve,
+    write_bytes,
+    write_json,
+    write_text,
+    written_whole,
+)
 
 PACKAGE = Path(__file__).resolve().parents[1] / "moegs_ns"
 #: Functions of the package that may open a file for writing, each with the reason.
@@ -172,3 +184,17 @@ def _writes(call: ast.Call) -> bool:
     if name != "open" or not set(modes) & {"w", "wb", "a", "ab", "a+", "x", "xb", "r+b"}:
         return False
     return not any("scratch" in ast.unparse(one) for one in call.args)  # av.open(str(scratch), "w")
+
+
+def test_too_little_room_is_told_beforehand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    require_room(tmp_path / "not" / "there" / "yet", 1, "a frame", "delete something")
+    free = shutil.disk_usage(tmp_path)._replace(free=SPARE_BYTES + 1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: free)
+    require_room(tmp_path, 1000, "a frame", "delete something")
+    with pytest.raises(OSError, match=r"expected 2 kB of room for a frame in .* to spare, .*; delete something"):
+        require_room(tmp_path, 2000, "a frame", "delete something")
+
+
+@pytest.mark.parametrize(("size", "words"), [(0, "0 kB"), (850_000, "850 kB"), (1.2e6, "1.2 MB"), (3.4e9, "3.40 GB")])
+def test_sizes_as_people_say_them(size: float, words: str) -> None:
+    assert readable_size(size) == words

@@ -1,19 +1,17 @@
 """The folder of an export: finished frames, and ``export.json``, which says what they are."""
 
 import json
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from moegs_ns.files import written_whole
+from moegs_ns.files import require_room, written_whole
 from moegs_ns.runs.record import write_run_record
 
 RECORD_NAME = "export.json"
 SCHEMA_VERSION = 1
 # Left free beside what is estimated.
-_SPARE_BYTES = 50_000_000
 
 
 @dataclass(frozen=True)
@@ -89,14 +87,14 @@ class ExportFolder:
         return path
 
     def require_space(self, missing_bytes: int) -> None:
-        """Raises ValueError where the disk has no room for so many bytes more."""
-        free = shutil.disk_usage(self.path).free
-        if missing_bytes + _SPARE_BYTES > free:
-            raise ValueError(
-                f"expected {missing_bytes / 1e9:.2f} GB of space for the frames to come at {self.path}, found "
-                f"{free / 1e9:.2f} GB free; export fewer frames (--frames ::2), fewer Gaussians (--min-opacity), less "
-                "colour (--sh-degree 0), or choose another --output"
-            )
+        """Raises OSError where the disk has no room for so many bytes more."""
+        require_room(
+            self.path,
+            missing_bytes,
+            "the frames to come",
+            "export fewer frames (--frames ::2), fewer Gaussians (--min-opacity), less colour (--sh-degree 0), or name "
+            "another --output",
+        )
 
 
 def frame_file(frame: int, suffix: str) -> str:

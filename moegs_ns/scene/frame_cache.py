@@ -8,7 +8,6 @@ entry. A file lock beside the folder makes a second process wait for the first a
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import shutil
@@ -20,7 +19,7 @@ from typing import Any
 import filelock
 import numpy as np
 
-from moegs_ns.files import write_json, written_whole
+from moegs_ns.files import require_room, write_json, written_whole
 from moegs_ns.paths import user_cache_dir
 from moegs_ns.scene.decoding import decoder_version, iterate_frames
 from moegs_ns.scene.frame_sources import FrameSource, fingerprint, label_of
@@ -28,7 +27,6 @@ from moegs_ns.scene.lens import STRAIGHTENING_VERSION, Lens, straightened
 
 _FRAMES_FILE = "frames.rgb24"
 _MARKER_FILE = "complete.json"
-_SPARE_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -179,17 +177,14 @@ def _resize(image: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def check_disk_space(entries: list[CacheEntry], root: Path) -> None:
-    """Raises OSError (ENOSPC) when the given entries, still to be decoded, do not fit on the cache's disk."""
-    needed = sum(entry.frames.num_bytes for entry in entries)
-    free = shutil.disk_usage(root).free
-    if needed + _SPARE_BYTES > free:
-        raise OSError(
-            errno.ENOSPC,
-            f"expected {needed / 1e9:.2f} GB of free disk space for the decoded frames of {len(entries)} cameras in "
-            f"{root}, found {free / 1e9:.2f} GB; set MOEGS_CACHE_DIR to a larger disk, use fewer frames "
-            "(--num-frames) or a larger --downscale, or empty the cache with "
-            "moegs_ns.scene.frame_cache.clear_frame_cache()",
-        )
+    """Raises OSError when the given entries, still to be decoded, do not fit on the cache's disk."""
+    require_room(
+        root,
+        sum(entry.frames.num_bytes for entry in entries),
+        f"the decoded frames of {len(entries)} cameras",
+        "set MOEGS_CACHE_DIR to a larger disk, use fewer frames (--num-frames) or a larger --downscale, or empty the "
+        "cache with moegs_ns.scene.frame_cache.clear_frame_cache()",
+    )
 
 
 def clear_frame_cache() -> int:
