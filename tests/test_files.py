@@ -39,7 +39,7 @@ _WRITES_ITSELF = {
     "runs/checkpoints.py": "the place that `written_whole` gives",
     "splats/native_build.py": "a probe for the compiler, in a scratch folder",
     "splats/kernel_cache.py": "a scratch folder, from which the finished library is renamed",
-    "runs/run_lock.py": "a lock, which is no content",
+    "folder_lock.py": "a lock, which is no content",
     "training/processes.py": "logs, which grow",
 }
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from moegs_ns.runs.run_lock import HELD_VARIABLE, RunIsBusyError, RunLock
+from moegs_ns.folder_lock import HELD_VARIABLE, FolderIsBusyError, FolderLock
 
 #: ``run(command, log, device, append)``, as `Processes.run`; tests put something cheaper in its place.
 RunCommand = Callable[[Sequence[str], Path, str | None, bool], None]
@@ -64,11 +64,11 @@ class Processes:
             InterruptedStageError: `stop` was called.
         """
         log.parent.mkdir(parents=True, exist_ok=True)
-        with RunLock(log.parent) as lock:
+        with FolderLock(log.parent) as lock:
             try:
                 # A child whose parent was killed needs a moment to end, so the lock is waited for.
                 lock.acquire(_SECONDS_FOR_THE_LOCK)
-            except RunIsBusyError as error:
+            except FolderIsBusyError as error:
                 raise StageFailedError(str(error)) from error
             status = self._run_locked(command, log, _environment(device, self.threads), append, lock)
         if self._stopping:
@@ -77,7 +77,7 @@ class Processes:
             raise StageFailedError(f"{command[0]} failed (exit status {status}): {last_words(log)}; see {log}")
 
     def _run_locked(
-        self, command: Sequence[str], log: Path, environment: dict[str, str], append: bool, lock: RunLock
+        self, command: Sequence[str], log: Path, environment: dict[str, str], append: bool, lock: FolderLock
     ) -> int:
         """Exit status of the command."""
         with log.open("ab" if append else "wb") as output:

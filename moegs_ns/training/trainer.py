@@ -18,6 +18,7 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from nerfstudio.utils.writer import EventName, TimeWriter
 
 from moegs_ns.files import written_whole
+from moegs_ns.folder_lock import FolderLock
 from moegs_ns.runs import checkpoints
 from moegs_ns.runs.record import (
     RUN_RECORD_NAME,
@@ -31,7 +32,6 @@ from moegs_ns.runs.record import (
     read_run_record,
     write_run_record,
 )
-from moegs_ns.runs.run_lock import RunLock
 from moegs_ns.training.divergence import check_losses, check_parameters
 from moegs_ns.training.optimizers import SinglePassOptimizers, describe_learning_rates, scaled_groups, used_groups
 from moegs_ns.training.pipeline import describe_model
@@ -62,7 +62,7 @@ class MoegsTrainer(Trainer):
     def setup(self, test_mode: Literal["test", "val", "inference"] = "val") -> None:
         """Build pipeline, optimizers, viewer and writers, load the checkpoint to resume from, write ``run.json``."""
         self.base_dir.mkdir(parents=True, exist_ok=True)
-        self._lock = RunLock(self.base_dir)  # held until the training ends, or nobody holds the trainer any more
+        self._lock = FolderLock(self.base_dir)  # held until the training ends, or nobody holds the trainer any more
         self._lock.acquire()
         super().setup(test_mode)
         checkpoints.remove_unfinished_checkpoints(self.base_dir)

@@ -13,10 +13,10 @@ from nerfstudio.pipelines.base_pipeline import VanillaPipelineConfig
 from nerfstudio.utils.rich_utils import CONSOLE
 
 from moegs_ns.files import write_text
+from moegs_ns.folder_lock import refuse_if_busy
 from moegs_ns.router.same_scene import scene_facts
 from moegs_ns.runs.checkpoint_files import find_checkpoint
 from moegs_ns.runs.paths import absolute
-from moegs_ns.runs.run_lock import refuse_if_busy
 
 
 def _trainer() -> type:

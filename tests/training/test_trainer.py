@@ -11,9 +11,9 @@ import pytest
 import torch
 import yaml
 
+from moegs_ns.folder_lock import LOCK_NAME, FolderIsBusyError, FolderLock
 from moegs_ns.runs.checkpoint_files import find_checkpoint, list_checkpoints
 from moegs_ns.runs.record import read_run_record
-from moegs_ns.runs.run_lock import LOCK_NAME, RunIsBusyError, RunLock
 from moegs_ns.training.divergence import TrainingDivergedError
 from tests.training.inprocess import start_training, train_config
 from tests.training.toy import Killed, toy_config
@@ -271,9 +271,9 @@ def test_a_second_training_into_the_same_folder_is_refused(tmp_path: Path) -> No
     config = toy_config(tmp_path, 20, "busy")
     run = config.get_base_dir()
     run.mkdir(parents=True)
-    with RunLock(run) as lock:
+    with FolderLock(run) as lock:
         lock.acquire()
-        with pytest.raises(RunIsBusyError, match="nobody at work"):
+        with pytest.raises(FolderIsBusyError, match="nobody at work"):
             train_config(toy_config(tmp_path, 20, "busy"))
         assert [path.name for path in run.iterdir()] == [LOCK_NAME]
     train_config(config)

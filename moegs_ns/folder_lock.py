@@ -1,4 +1,7 @@
-"""One process at a time works in a run folder."""
+"""One process at a time works in a folder.
+
+Imports the standard library only, so every room may use it.
+"""
 
 import errno
 import os
@@ -9,29 +12,30 @@ from typing import IO
 
 try:
     import fcntl
-except ImportError:  # Windows: files there cannot be locked this way, and runs are not locked
+except ImportError:  # Windows: files there cannot be locked this way, and folders are not locked
     fcntl = None  # type: ignore[assignment]
 
 LOCK_NAME = ".moegs.lock"
-#: Environment variable that names the run folder which the process that started this one has locked for it.
-HELD_VARIABLE = "MOEGS_LOCKED_RUN"
+#: Environment variable that names the folder which the process that started this one has locked for it.
+HELD_VARIABLE = "MOEGS_LOCKED_FOLDER"
 _PAUSE = 0.2  # seconds between two attempts
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)  # some network file systems
 
 
-class RunIsBusyError(RuntimeError):
-    """Another process is at work in the run folder."""
+class FolderIsBusyError(RuntimeError):
+    """Another process is at work in the folder."""
 
 
-class RunLock:
-    """The lock of a run folder; the system releases it when its holder is gone, however it ended.
+class FolderLock:
+    """The lock of a folder; the system releases it when its holder is gone, however it ended.
 
     Args:
-        run: the run folder, which must exist.
+        folder: which must exist.
+        instead: where else to work, for the message.
     """
 
-    def __init__(self, run: Path) -> None:
-        self._run = run
+    def __init__(self, folder: Path, instead: str = "train into another folder (--timestamp)") -> None:
+        self._folder, self._instead = folder, instead
         self._file: IO[str] | None = None
 
     def acquire(self, patience: float = 0.0) -> None:
@@ -41,11 +45,11 @@ class RunLock:
             patience: seconds to wait for another process to end.
 
         Raises:
-            RunIsBusyError: another process holds it.
+            FolderIsBusyError: another process holds it.
         """
-        if fcntl is None or _is_held_by_parent(self._run):
+        if fcntl is None or _is_held_by_parent(self._folder):
             return
-        file = (self._run / LOCK_NAME).open("a+", encoding="utf8")
+        file = (self._folder / LOCK_NAME).open("a+", encoding="utf8")
         deadline = time.monotonic() + patience
         while True:
             try:
@@ -58,15 +62,17 @@ class RunLock:
                 file.seek(0)
                 holder = file.read().strip()
                 file.close()
-                raise RunIsBusyError(
-                    f"expected nobody at work in {self._run}, found another process"
-                    f"{f' (number {holder})' if holder else ''}; wait until it has finished, stop it, or train into "
-                    "another folder (--timestamp)"
+                raise FolderIsBusyError(
+                    f"expected nobody at work in {self._folder}, found another process"
+                    f"{f' (number {holder})' if holder else ''}; wait until it has finished, stop it, or "
+                    f"{self._instead}"
                 ) from error
             except OSError as error:
                 if error.errno not in _NO_LOCKS:
                     raise
-                warnings.warn(f"{self._run} cannot be locked where it lies; let one process work there", stacklevel=2)
+                warnings.warn(
+                    f"{self._folder} cannot be locked where it lies: let one process work there", stacklevel=2
+                )
                 break
         file.truncate(0)
         file.write(str(os.getpid()))
@@ -83,20 +89,20 @@ class RunLock:
         """Of the open lock file, none where nothing is locked: a child that inherits it holds the lock as well."""
         return () if self._file is None else (self._file.fileno(),)
 
-    def __enter__(self) -> "RunLock":
+    def __enter__(self) -> "FolderLock":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.release()
 
 
-def refuse_if_busy(run: Path) -> None:
-    """Raises `RunIsBusyError` where another process is at work in a run folder; the folder need not exist."""
-    if run.is_dir():
-        with RunLock(run) as lock:
+def refuse_if_busy(folder: Path) -> None:
+    """Raises `FolderIsBusyError` where another process is at work in a folder, which need not exist."""
+    if folder.is_dir():
+        with FolderLock(folder) as lock:
             lock.acquire()
 
 
-def _is_held_by_parent(run: Path) -> bool:
+def _is_held_by_parent(folder: Path) -> bool:
     held = os.environ.get(HELD_VARIABLE)
-    return held is not None and Path(held).resolve() == run.resolve()
+    return held is not None and Path(held).resolve() == folder.resolve()

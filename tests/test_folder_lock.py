@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from moegs_ns.runs import run_lock
-from moegs_ns.runs.run_lock import HELD_VARIABLE, RunIsBusyError, RunLock, refuse_if_busy
+from moegs_ns import folder_lock
+from moegs_ns.folder_lock import HELD_VARIABLE, FolderIsBusyError, FolderLock, refuse_if_busy
 
 HOLD = """
 import sys
 from pathlib import Path
-from moegs_ns.runs.run_lock import RunLock
-lock = RunLock(Path(sys.argv[1]))
+from moegs_ns.folder_lock import FolderLock
+lock = FolderLock(Path(sys.argv[1]))
 lock.acquire()
 print("held", flush=True)
 sys.stdin.read()
@@ -34,22 +34,22 @@ def holder(tmp_path: Path):
 
 def test_the_second_process_is_refused_until_the_first_is_gone(tmp_path: Path, holder: subprocess.Popen) -> None:
     said = f"nobody at work in .*, found another process .number {holder.pid}.; wait .*--timestamp"
-    with pytest.raises(RunIsBusyError, match=said):
-        RunLock(tmp_path).acquire()
-    with pytest.raises(RunIsBusyError, match=said):
+    with pytest.raises(FolderIsBusyError, match=said):
+        FolderLock(tmp_path).acquire()
+    with pytest.raises(FolderIsBusyError, match=said):
         refuse_if_busy(tmp_path)
     holder.kill()  # however it ends
-    RunLock(tmp_path).acquire(patience=60.0)
+    FolderLock(tmp_path).acquire(patience=60.0)
 
 
 def test_a_lock_is_free_again_after_use(tmp_path: Path) -> None:
-    with RunLock(tmp_path) as lock:
+    with FolderLock(tmp_path) as lock:
         lock.acquire()
-        assert (tmp_path / run_lock.LOCK_NAME).read_text() == str(os.getpid())
+        assert (tmp_path / folder_lock.LOCK_NAME).read_text() == str(os.getpid())
         (descriptor,) = lock.descriptors()
         assert os.fstat(descriptor)
-        with pytest.raises(RunIsBusyError):
-            RunLock(tmp_path).acquire()
+        with pytest.raises(FolderIsBusyError):
+            FolderLock(tmp_path).acquire()
     assert lock.descriptors() == ()
     refuse_if_busy(tmp_path)
     refuse_if_busy(tmp_path / "not there yet")
@@ -57,13 +57,13 @@ def test_a_lock_is_free_again_after_use(tmp_path: Path) -> None:
 
 def test_who_works_for_the_holder_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, holder: object) -> None:
     monkeypatch.setenv(HELD_VARIABLE, str(tmp_path / "." / "..") + f"/{tmp_path.name}")
-    RunLock(tmp_path).acquire()
+    FolderLock(tmp_path).acquire()
     other = tmp_path / "other"
     other.mkdir()
-    with RunLock(other) as lock:
+    with FolderLock(other) as lock:
         lock.acquire()
-        with pytest.raises(RunIsBusyError):
-            RunLock(other).acquire()
+        with pytest.raises(FolderIsBusyError):
+            FolderLock(other).acquire()
 
 
 def test_a_file_system_without_locks_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,6 +72,6 @@ def test_a_file_system_without_locks_is_told_of(tmp_path: Path, monkeypatch: pyt
     def no_locks(*_: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(run_lock.fcntl, "flock", no_locks)
+    monkeypatch.setattr(folder_lock.fcntl, "flock", no_locks)
     with pytest.warns(UserWarning, match="cannot be locked"):
-        RunLock(tmp_path).acquire()
+        FolderLock(tmp_path).acquire()
