@@ -1,4 +1,4 @@
-"""Runs that earlier versions wrote load for ever and show what they showed, or are refused by the name of their version.
+"""Runs that earlier versions wrote load for ever and show what they showed, or are refused by their version's name.
 
 When a test here fails, the format of records or checkpoints has changed, on purpose or not. If on purpose:
 
@@ -46,6 +46,15 @@ def moved(run: Path, place: Path, scene: Path) -> Path:
     return copy
 
 
+def refusal_of(run: Path) -> str | None:
+    """Why a record is not read."""
+    try:
+        read_run_record(run)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
 def version_of(run: Path) -> int:
     return int(json.loads((run / RUN_RECORD_NAME).read_text("utf8"))["schema_version"])
 
@@ -53,12 +62,10 @@ def version_of(run: Path) -> int:
 @pytest.mark.parametrize("run", STORED, ids=lambda run: f"{run.parent.name}/{run.name}")
 def test_a_stored_run_shows_what_it_showed(run: Path, scene: Path, tmp_path: Path) -> None:
     copy = moved(run, tmp_path, scene)
-    try:
-        loaded = load_run(copy, device="cpu")
-    except ValueError as error:
-        assert version_of(run) != SCHEMA_VERSION, f"{error}\n{__doc__}"
-        assert f"found {version_of(run)}" in str(error), "a refusal names the version that it found"
+    if version_of(run) != SCHEMA_VERSION and (refusal := refusal_of(copy)):
+        assert f"found {version_of(run)}" in refusal, "a refusal names the version that it found"
         return
+    loaded = load_run(copy, device="cpu")
     with Image.open(run / PICTURE_NAME) as stored:
         difference = np.abs(picture_of(loaded).astype(int) - np.asarray(stored.convert("RGB"), dtype=int))
     assert difference.max() <= TOLERANCE, __doc__

@@ -59,7 +59,16 @@ def write_runs(folder: Path, place: Path) -> None:
             "tensorboard",
             "--pipeline.lpips",
         )
-        few = ("--max-num-iterations", _STEPS, "--steps-per-eval-image", 0, "--machine.device-type", "cpu")
+        few = (
+            "--vis",
+            "tensorboard",
+            "--max-num-iterations",
+            _STEPS,
+            "--steps-per-eval-image",
+            0,
+            "--machine.device-type",
+            "cpu",
+        )
         words = [method, *files, *few, *options, "n3v-data", "--test-cams", "cam00"]
         sys.argv = ["ns-train", *map(str, words)]  # what the record says
         runs[name] = train(words)
