@@ -11,8 +11,8 @@ class CheckRun:
     """Look whether a run of unknown origin is safe to load with ns-eval, ns-render and ns-viewer; nothing of it is run.
 
     nerfstudio's commands build whatever a run's config.yml names. This one reads the file without building anything and
-    holds it against what moegs_ns itself writes, reads checkpoints as tensors only, and follows no links out of the
-    folder. Exit status: 0 if all is well, 1 otherwise.
+    holds it against what moegs_ns itself writes, sees that commands would read and write in this folder only, reads
+    checkpoints as tensors only, and follows no links out of the folder. Exit status: 0 if all is well, 1 otherwise.
     """
 
     run_folder: tyro.conf.Positional[Path]

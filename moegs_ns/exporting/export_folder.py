@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from moegs_ns.files import require_room, written_whole
+from moegs_ns.paths import check_plain_names
 from moegs_ns.runs.record import write_run_record
 
 RECORD_NAME = "export.json"
 SCHEMA_VERSION = 1
-# Left free beside what is estimated.
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,9 @@ class ExportFolder:
             raise ValueError(f"expected JSON in {file}, found something else ({error}); remove the folder") from error
         if not isinstance(found, dict) or found.get("schema_version") != SCHEMA_VERSION:
             raise ValueError(f"expected an export of schema version {SCHEMA_VERSION} in {file}, found another")
+        if not isinstance(found.get("files"), list):
+            raise ValueError(f"expected a list of files in {file}, found none; remove the folder")
+        check_plain_names(found["files"], f"files in {file}")  # which another export removes
         return found
 
     def write(self, facts: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from moegs_ns.files import written_whole
 from moegs_ns.runs.record import plain, write_run_record
+from moegs_ns.scene.media_files import open_image
 
 JOB_NAME = "job.json"
 _FRAME = re.compile(r"\d{5,}\.png")
@@ -66,7 +67,7 @@ class FrameFolder:
 
     def read(self, number: int) -> np.ndarray:
         """The frame, uint8 ``[H,W,3]``."""
-        with Image.open(self.path(number)) as image:
+        with open_image(self.path(number)) as image:
             return np.asarray(image.convert("RGB"))
 
 
@@ -106,8 +107,8 @@ def _difference(found: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> s
 
 def _is_whole(path: Path) -> bool:
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             image.verify()
-    except (OSError, SyntaxError):  # Pillow's word for a damaged PNG
+    except (OSError, SyntaxError, ValueError):  # Pillow's word for a damaged PNG
         return False
     return True

@@ -59,8 +59,8 @@ def read_track(track: Track) -> np.ndarray:
     Raises:
         ValueError: data of another size than the track says.
     """
-    data = np.frombuffer(zlib.decompress(track.data), np.uint8)
     sizes = _sizes(track)
+    data = np.frombuffer(zlib.decompressobj().decompress(track.data, sum(sizes) + 1), np.uint8)
     if len(data) != sum(sizes):
         raise ValueError(f"expected a track of {sum(sizes)} bytes, found {len(data)}; was the file cut off?")
     bits, first, steps = np.split(data, np.cumsum(sizes)[:-1])

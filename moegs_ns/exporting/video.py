@@ -11,6 +11,7 @@ import numpy as np
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 
 from moegs_ns.files import written_whole
+from moegs_ns.scene.media_files import open_video
 
 QUALITY = 17  # H.264's constant rate factor: visually lossless; the pictures are to be compared
 _LONGEST_DENOMINATOR = 1001  # of broadcast rates such as 30000/1001
@@ -100,6 +101,6 @@ def _even(image: np.ndarray) -> np.ndarray:
 
 def read_video(path: Path) -> Iterator[np.ndarray]:
     """The frames of a video, uint8 ``[H,W,3]`` RGB, one in memory at a time."""
-    with av.open(str(path)) as container:
+    with open_video(path) as container:
         for frame in container.decode(video=0):
             yield frame.to_ndarray(format="rgb24")

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from moegs_ns.scene.frame_sources import VIDEO_SUFFIXES, natural_order, probe
+from moegs_ns.scene.media_files import open_video
 
 _TURNS = (0, 90, 180, 270)
 # Two times this close, in shares of a frame, are of one frame rate.
@@ -103,14 +104,12 @@ def read_video(name: str, path: Path) -> SourceVideo:
     Raises:
         ValueError: not a readable video, truncated, of a single frame, or with times that do not ascend.
     """
-    import av
-
     info = probe(path)
-    with av.open(str(path)) as container:
+    with open_video(path) as container:
         stream = container.streams.video[0]
         first = next(container.decode(stream), None)
         turn = 0 if first is None else round(first.rotation) % 360
-    with av.open(str(path)) as container:
+    with open_video(path) as container:
         stream = container.streams.video[0]
         stamps = [packet.pts for packet in container.demux(stream) if packet.size and not packet.is_discard]
         unit = stream.time_base

@@ -201,7 +201,7 @@ def read_tracks(data: Path) -> dict[str, np.ndarray] | None:
     file = data / TRACKS_NAME
     if not file.is_file():
         return None
-    with np.load(file) as arrays:
+    with np.load(file, allow_pickle=False) as arrays:
         return {name: arrays[name] for name in arrays.files if arrays[name].ndim == 3}
 
 

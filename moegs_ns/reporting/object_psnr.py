@@ -11,6 +11,7 @@ from PIL import Image
 
 from moegs_ns.reporting.metrics import decibel
 from moegs_ns.reporting.tables import Table, mean_and_deviation
+from moegs_ns.scene.media_files import open_image
 
 OBJECTS_NAME = "object_psnr_test.json"
 """Scores per object of a run's newest checkpoint on the test cameras, in the run folder."""
@@ -54,7 +55,7 @@ class ObjectMasks:
             raise FileNotFoundError(
                 f"expected a mask of frame {frame} of {camera} at {self.folder / camera}/{frame:04d}.png, found none"
             )
-        with Image.open(masks[frame]) as image:
+        with open_image(masks[frame]) as image:
             size = (width or image.width, height or image.height)
             return np.asarray(image.resize(size, Image.Resampling.NEAREST))
 

@@ -341,14 +341,17 @@ def specs_in_state(state: Mapping[str, Any], prefix: str = "") -> list[ExpertSpe
     """The experts a model's state describes; keys begin with ``prefix``.
 
     Raises:
-        ValueError: it describes none.
+        ValueError: it describes none, or describes something else.
     """
     described = state.get(f"{prefix}_extra_state")
     if described is None:
         raise ValueError(
             "the checkpoint does not describe its experts: it was not written by moegs-router or moegs-fused"
         )
-    return [ExpertSpec(**spec) for spec in json.loads(described)]
+    try:
+        return [ExpertSpec(**spec) for spec in json.loads(described)]
+    except (TypeError, RecursionError) as error:
+        raise ValueError(f"expected a checkpoint that describes its experts, found another ({error})") from error
 
 
 def _build_from_checkpoint(module: nn.Module, state_dict: dict, prefix: str, *_: object) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 from moegs_ns.experts.base import ExpertModel
 from moegs_ns.experts.registry import expert_family
 from moegs_ns.experts.views import camera_index
+from moegs_ns.paths import check_plain_names
 from moegs_ns.runs.checkpoint_files import find_checkpoint
 from moegs_ns.runs.checkpoints import read_checkpoint
 from moegs_ns.runs.record import read_run_record
@@ -43,6 +44,9 @@ class ExpertSpec:
     config: dict[str, Any]
     scene: dict[str, Any]
     origin: dict[str, Any] = field(default_factory=dict, compare=False)
+
+    def __post_init__(self) -> None:
+        check_plain_names([self.name], "names of experts")  # reports call pictures after them
 
     def build(self) -> ExpertModel:
         """The expert with one placeholder Gaussian; loading its state gives it its own number."""

@@ -88,7 +88,7 @@ def read_run_record(path: Path) -> dict[str, Any]:
         )
     try:
         record = json.loads(file.read_text("utf8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # brackets nested thousands deep are the latter
         raise ValueError(f"expected JSON in the run record {file}, found something else ({error})") from error
     if not isinstance(record, dict) or "schema_version" not in record:
         raise ValueError(f"expected a run record with 'schema_version' in {file}, found other data")

@@ -4,22 +4,21 @@
 can be any function of any module.
 """
 
-from collections.abc import Iterator
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
+import torch
 
 from moegs_ns.runs.checkpoint_files import CHECKPOINT_FOLDER, list_checkpoints
 from moegs_ns.runs.checkpoints import read_checkpoint
-from moegs_ns.runs.config_tags import CONFIG_TAGS
+from moegs_ns.runs.config_vetting import config_faults
 from moegs_ns.runs.record import RUN_RECORD_NAME, read_run_record
 
 CONFIG_NAME = "config.yml"
-_PREFIX = "tag:yaml.org,2002:"
-_PLAIN = frozenset(["null", "bool", "int", "float", "str", "seq", "map", "timestamp", "binary", "merge", "value"])
-_LARGEST_CONFIG = 10_000_000  # bytes; ours have about ten thousand
-_MOST_SHOWN = 5
+# In earlier ones a checkpoint runs code although it is read as tensors only (CVE-2025-32434), and nerfstudio's commands
+# read it as code in the first place.
+_FIRST_SAFE_TORCH = (2, 6)
 
 
 @dataclass(frozen=True)
@@ -48,45 +47,25 @@ def vet_run(run: Path) -> list[Finding]:
     """
     if not run.is_dir():
         raise FileNotFoundError(f"expected a run folder at {run}, found none")
-    findings = [_record(run / RUN_RECORD_NAME), _config(run / CONFIG_NAME)]
+    findings = [_record(run / RUN_RECORD_NAME), *_config(run / CONFIG_NAME, run), *_torch(run / CHECKPOINT_FOLDER)]
     findings += [_checkpoint(path) for path in list_checkpoints(run / CHECKPOINT_FOLDER).values()]
-    root = run.resolve()
+    root = os.path.realpath(run)
     for path in sorted(run.rglob("*")):
-        if path.is_symlink() and not path.resolve().is_relative_to(root):
-            findings.append(Finding(path, False, f"expected links within the run, found one to {path.resolve()}"))
+        target = os.path.realpath(path)
+        if path.is_symlink() and os.path.commonpath([root, target]) != root:
+            findings.append(Finding(path, False, f"expected links within the run, found one to {target}"))
+        elif not path.is_symlink() and not path.is_file() and not path.is_dir():
+            findings.append(Finding(path, False, "expected files and folders, found a pipe, socket or device"))
     return findings
 
 
-def tags_of(text: str) -> Iterator[tuple[str, int]]:
-    """Tags that a YAML text asks to be built, without YAML's prefix, and their lines, counted from 1. Nothing is built.
-
-    Raises:
-        yaml.YAMLError: it is no YAML.
-    """
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        tag = getattr(event, "tag", None)
-        if tag and tag != "!":
-            yield tag.removeprefix(_PREFIX), event.start_mark.line + 1  # type: ignore[union-attr]  # parsing marks every event
-
-
-def _config(file: Path) -> Finding:
+def _config(file: Path, run: Path) -> list[Finding]:
     if not file.is_file():
-        return Finding(file, False, "expected the run's config, found none: nerfstudio's commands cannot load this run")
-    if file.stat().st_size > _LARGEST_CONFIG:
-        return Finding(file, False, f"expected a config of kilobytes, found {file.stat().st_size:,} bytes")
-    try:
-        strange = [(tag, line) for tag, line in tags_of(file.read_text("utf8")) if tag not in CONFIG_TAGS | _PLAIN]
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        return Finding(file, False, f"expected YAML, found something else ({' '.join(str(error).split())})")
-    if not strange:
-        return Finding(file, True, "names nothing but this project's and nerfstudio's own configs")
-    shown = ", ".join(f"{tag} (line {line})" for tag, line in strange[:_MOST_SHOWN])
-    more = f" and {len(strange) - _MOST_SHOWN} more" if len(strange) > _MOST_SHOWN else ""
-    return Finding(
-        file,
-        False,
-        f"expected only classes that moegs_ns writes, found {shown}{more}; give it to no ns-* command",
-    )
+        return [Finding(file, False, "expected the run's config, found none: ns-* commands cannot load this run")]
+    faults = config_faults(file, run)
+    if faults:
+        return [Finding(file, False, fault) for fault in faults]
+    return [Finding(file, True, "names nothing but this project's and nerfstudio's own configs, and this folder")]
 
 
 def _record(file: Path) -> Finding:
@@ -103,3 +82,12 @@ def _checkpoint(file: Path) -> Finding:
     except (FileNotFoundError, ValueError) as error:
         return Finding(file, False, str(error))
     return Finding(file, True, "tensors and plain data")
+
+
+def _torch(file: Path) -> list[Finding]:
+    major, minor = (int(part) for part in torch.__version__.split(".")[:2])
+    if (major, minor) >= _FIRST_SAFE_TORCH:
+        return []
+    needed = ".".join(map(str, _FIRST_SAFE_TORCH))
+    found = torch.__version__
+    return [Finding(file, False, f"expected torch {needed} or newer, which runs no code of checkpoints, found {found}")]

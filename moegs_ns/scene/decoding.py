@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from moegs_ns.scene.frame_sources import FrameSource, files_of
+from moegs_ns.scene.media_files import open_image, open_video
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -81,7 +82,7 @@ def _video_frames(path: Path, first_frame: int, num_frames: int) -> Iterator[np.
 
     convert = _rgb_converter()
     try:
-        with av.open(str(path)) as container:
+        with open_video(path) as container:
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
             for index, frame in enumerate(container.decode(stream)):
@@ -135,10 +136,10 @@ def _rgb_converter() -> Callable[[VideoFrame], np.ndarray]:
 
 def _read_image(path: Path, background: tuple[int, int, int] | None) -> np.ndarray:
     """uint8 ``[H,W,3]`` RGB of an image file."""
-    from PIL import Image, UnidentifiedImageError
+    from PIL import UnidentifiedImageError
 
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
                 return _composited(np.asarray(image.convert("RGBA")), background, path)
             if image.mode not in ("RGB", "L", "P"):

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from moegs_ns.scene.media_files import open_image, open_video
+
 FrameSource = Path | tuple[Path, ...]
 """A video file, a folder of images in the order of their names, or image files in the order given."""
 
@@ -114,10 +116,10 @@ def image_size(path: Path) -> tuple[int, int]:
 def _image_size(path: Path, size: int, mtime_ns: int) -> tuple[int, int]:
     """`image_size` remembered for as long as the file does not change."""
     del size, mtime_ns
-    from PIL import Image, UnidentifiedImageError
+    from PIL import UnidentifiedImageError
 
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             return image.size
     except UnidentifiedImageError as error:
         raise ValueError(f"expected an image at {path}, found something else; copy it again") from error
@@ -157,7 +159,7 @@ def _probe_video(path: Path) -> SourceInfo:
     import av
 
     try:
-        with av.open(str(path)) as container:
+        with open_video(path) as container:
             if not container.streams.video:
                 raise ValueError(f"expected a video stream in {path}, found none; replace the file")
             stream = container.streams.video[0]

@@ -18,7 +18,7 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
         raise FileNotFoundError(f"expected {what} at {path}, found no such file; check --data")
     try:
         value = json.loads(path.read_text("utf8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # brackets nested thousands deep are the latter
         raise ValueError(f"expected JSON in {path}, found something else ({error}); copy it again") from error
     if not isinstance(value, dict):
         raise ValueError(f"expected {what} as an object in {path}, found {type(value).__name__}; copy it again")

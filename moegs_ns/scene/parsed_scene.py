@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from moegs_ns.paths import check_plain_names
 from moegs_ns.scene.frame_cache import CameraFrames
 from moegs_ns.scene.lens import Lens, Pinhole
 from moegs_ns.scene.points import PointCloud
@@ -55,6 +56,9 @@ class ParsedScene:
     """Name of the colour transparent images are composited on; None where none is transparent."""
     image_names: Sequence[str] | None = None
     """Of each image, where single images may be held out rather than whole cameras."""
+
+    def __post_init__(self) -> None:
+        check_plain_names(self.camera_names, "names of cameras")  # exports and reports call files after them
 
     def cameras_of(self, split: str) -> list[int]:
         """Cameras that have images in a split, ascending."""

@@ -27,7 +27,7 @@ _TYPES = {
 }
 _BYTE_ORDER = {"ascii": "=", "binary_little_endian": "<", "binary_big_endian": ">"}
 _TIME_NAMES = ("time", "t")
-_MAX_HEADER_LINES = 1000
+_MAX_HEADER_LINES, _MAX_HEADER_LINE = 1000, 10_000
 
 
 @dataclass(frozen=True)
@@ -158,12 +158,12 @@ def times_within_range(cloud: PointCloud, first_frame: int, num_frames: int, cli
 
 def _read_header(file: BinaryIO, path: Path) -> tuple[str, int, dict[str, str]]:
     """Encoding, number of vertices and their properties (name -> NumPy type, in file order)."""
-    if file.readline().strip() != b"ply":
+    if file.readline(_MAX_HEADER_LINE).strip() != b"ply":
         raise ValueError(f"expected a PLY file at {path}, found another format")
     encoding, count, properties = "", -1, {}
     element = ""
     for _ in range(_MAX_HEADER_LINES):
-        words = file.readline().decode("ascii", errors="replace").split()
+        words = file.readline(_MAX_HEADER_LINE).decode("ascii", errors="replace").split()
         if words == ["end_header"]:
             break
         if words[:1] == ["format"] and len(words) > 1:
@@ -205,13 +205,12 @@ def _read_vertices(
             )
         return {name: table[:, column] for column, name in enumerate(properties)}
     layout = np.dtype([(name, _BYTE_ORDER[encoding] + kind) for name, kind in properties.items()])
-    data = file.read(layout.itemsize * count)
-    if len(data) != layout.itemsize * count:
+    there = path.stat().st_size - file.tell()  # a header may claim any number: memory is claimed for what is there
+    if there < layout.itemsize * count:
         raise ValueError(
-            f"expected {count} points of {layout.itemsize} bytes in {path}, found {len(data)} bytes: the file is "
-            "truncated"
+            f"expected {count} points of {layout.itemsize} bytes in {path}, found {there} bytes: the file is truncated"
         )
-    vertices = np.frombuffer(data, dtype=layout)
+    vertices = np.frombuffer(file.read(layout.itemsize * count), dtype=layout)
     return {name: vertices[name] for name in properties}
 
 

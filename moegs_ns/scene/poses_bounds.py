@@ -45,7 +45,7 @@ def read_poses_bounds(path: Path) -> PosesBounds:
         raise FileNotFoundError(f"expected camera poses at {path}, found no such file; an N3V-layout scene needs it")
     try:
         rows = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+    except (ValueError, EOFError, OSError, MemoryError) as error:
         raise ValueError(f"expected a NumPy array in {path}, found something else ({error}); write it anew") from error
     if not isinstance(rows, np.ndarray) or rows.ndim != 2 or rows.shape[1] != 17 or rows.dtype.kind not in "fiu":
         found = f"{rows.dtype} {list(rows.shape)}" if isinstance(rows, np.ndarray) else "an archive of arrays"

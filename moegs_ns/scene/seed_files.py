@@ -86,7 +86,7 @@ def _read_rows(path: Path) -> np.ndarray:
         raise FileNotFoundError(f"expected points at {path}, found no such file; check --point-cloud")
     try:
         rows = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+    except (ValueError, EOFError, OSError, MemoryError) as error:
         raise ValueError(f"expected a NumPy array in {path}, found something else ({error}); write it anew") from error
     if not isinstance(rows, np.ndarray) or rows.ndim != 2 or rows.shape[1] != 3 or rows.dtype.kind not in "fiu":
         found = f"{rows.dtype} {list(rows.shape)}" if isinstance(rows, np.ndarray) else "an archive of arrays"

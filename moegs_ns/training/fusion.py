@@ -273,7 +273,7 @@ def scene_of_record(record: dict[str, Any], output_dir: Path) -> Scene:
         if item.name in ("_target", "data") or value == getattr(default, item.name):
             continue
         values = value if isinstance(value, tuple) else (value,)
-        options += [f"--{item.name.replace('_', '-')}", *map(str, values)]
+        options += [f"--{item.name.replace('_', '-')}", *map(_value, values)]
     return Scene(used.data, layout_of(record).parser, tuple(options), output_dir)
 
 
@@ -281,14 +281,26 @@ def _options(record: dict[str, Any], share_maps: bool) -> list[str]:
     """What fused runs take over from the router's."""
     options: list[str] = []
     if record.get("seed") is not None:
-        options += ["--machine.seed", str(record["seed"])]
+        options += ["--machine.seed", _value(record["seed"])]
     if (sampling := record["datamanager"].get("sampling_seed")) is not None:
-        options += ["--pipeline.datamanager.sampling-seed", str(sampling)]
+        options += ["--pipeline.datamanager.sampling-seed", _value(sampling)]
     config = record["expert"]["config"]
     for key in _SHARED_OPTIONS:
         if key in config:
-            options += [f"--pipeline.model.{key.replace('_', '-')}", str(config[key])]
+            options += [f"--pipeline.model.{key.replace('_', '-')}", _value(config[key])]
     return [*options, *(["--pipeline.model.share-maps", "True"] if share_maps else [])]
+
+
+def _value(value: Any) -> str:
+    """A value of a record as one on a command line, where it must not be taken for another option.
+
+    Raises:
+        ValueError: it would be.
+    """
+    text = str(value)
+    if text.startswith("--"):
+        raise ValueError(f"expected the value of an option in the run record, found '{text}'; the file was altered")
+    return text
 
 
 def _stage(scene: Scene, name: str, steps: int, options: Sequence[str], finetune: Finetune = "opacity") -> Stage:

@@ -26,6 +26,7 @@ from moegs_ns.training.allocator import keep_freed_memory
 from moegs_ns.training.random_state import preserved_random_state
 from moegs_ns.training.render_meter import RenderMeter
 from moegs_ns.viewer.page import ViewerPage
+from moegs_ns.viewer.reach import keep_viewers_local
 from moegs_ns.viewer.start_view import StartView, scene_distance
 
 
@@ -75,6 +76,7 @@ class MoegsPipeline(VanillaPipeline):
         dataset = self.datamanager.train_dataset
         metadata = _metadata_of(dataset)
         self.viewer_page = ViewerPage(dataset, metadata)
+        keep_viewers_local()
         cameras = getattr(dataset, "cameras", None)
         if cameras is not None and len(cameras):
             self.start_view = StartView(cameras, metadata.get("points3D_xyz"), scene_distance(metadata))

@@ -158,7 +158,12 @@ def default_trainer_config(
         machine=MachineConfig(device_type="cuda" if torch.cuda.is_available() else "cpu"),
         vis="viewer+tensorboard",
         # One picture per frustum is decoded at start; video has thousands of images and few places to stand.
-        viewer=ViewerConfig(quit_on_train_completion=True, num_rays_per_chunk=1 << 15, max_num_display_images=32),
+        viewer=ViewerConfig(
+            websocket_host="127.0.0.1",  # who watches can steer: nobody else, unless asked
+            quit_on_train_completion=True,
+            num_rays_per_chunk=1 << 15,
+            max_num_display_images=32,
+        ),
         logging=LoggingConfig(steps_per_log=10, profiler="none"),
         mixed_precision=False,
         steps_per_save=1000,

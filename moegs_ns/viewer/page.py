@@ -52,8 +52,10 @@ class ViewerPage(ViewerControl):
         if viewer.trainer is None:  # nothing to pause or to resume
             viewer.pause_train.visible = viewer.resume_train.visible = False
         viewer.stats_markdown.visible = False  # the statistics say it, too
-        # nerfstudio's theme without its title bar, whose logo comes from the net.
-        self.running.gui.configure_theme(control_layout="collapsible", dark_mode=True, brand_color=_BRAND)
+        # nerfstudio's theme without its title bar, whose logo comes from the net, and without a button to publish it.
+        self.running.gui.configure_theme(
+            control_layout="collapsible", dark_mode=True, show_share_button=False, brand_color=_BRAND
+        )
         self.server.on_client_connect(lambda client: RenderThread.take_over(self, viewer, client))
 
     def _choose_panels(self, model: Model) -> None:

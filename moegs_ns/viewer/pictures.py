@@ -8,6 +8,7 @@ from torch import Tensor
 
 from moegs_ns.exporting.gate_picture import winner_map
 from moegs_ns.exporting.palette import EXPERT_COLORS, error_colors, expert_color
+from moegs_ns.viewer.markdown import as_words
 
 #: Pictures made here, not by a model.
 WINNER, ERROR = "winner", "error"
@@ -89,5 +90,5 @@ def legend(experts: Sequence[str]) -> str:
     for place, name in enumerate(experts):
         red, green, blue = expert_color(place)
         color = f'{{{{color: "#{red:02X}{green:02X}{blue:02X}"}}}}'
-        entries.append(f'<span style={{{{whiteSpace: "nowrap"}}}}><span style={color}>■</span> {name}</span>')
+        entries.append(f'<span style={{{{whiteSpace: "nowrap"}}}}><span style={color}>■</span> {as_words(name)}</span>')
     return " &nbsp; ".join(entries)

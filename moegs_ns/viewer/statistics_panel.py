@@ -6,6 +6,7 @@ from typing import Any
 
 from nerfstudio.models.base_model import Model
 
+from moegs_ns.viewer.markdown import as_words
 from moegs_ns.viewer.running_viewer import RunningViewer
 
 _EVERY_SECONDS = 0.5
@@ -47,4 +48,5 @@ def speed(seconds: float | None, pixels: str = "") -> str:
 
 def as_table(rows: Mapping[str, str]) -> str:
     """Markdown."""
-    return "\n".join(["| | |", "|:--|:--|", *(f"| {name} | {value} |" for name, value in rows.items())])
+    lines = (f"| {as_words(name)} | {as_words(value)} |" for name, value in rows.items())
+    return "\n".join(["| | |", "|:--|:--|", *lines])

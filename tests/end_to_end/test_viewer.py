@@ -1,5 +1,6 @@
 """ns-viewer on an expert's and a router's run, watched by a client without a browser: sliders move the picture."""
 
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -73,6 +74,12 @@ def test_the_panels_offer_time_frames_and_outputs(client: ViewerClient, viewed_r
     maps = {"winner", "error"} if "moegs-router" in viewed_run.parts else {"error"}
     assert offered == {"rgb", "depth", "accumulation"} | maps | per_expert_outputs(viewed_run)
     assert len(offered) == (9 if "moegs-router" in viewed_run.parts else 4)
+
+
+def test_nobody_else_reaches_it(client: ViewerClient) -> None:
+    """On 127.0.0.1 alone, where ns-viewer's own default is every address of the machine."""
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.2", client.port), timeout=5)
 
 
 def test_a_new_viewer_is_led_to_a_camera_of_the_scene(client: ViewerClient) -> None:

@@ -1,5 +1,7 @@
 """A run is vetted without running any of it, and what every method writes passes."""
 
+import dataclasses
+import os
 import re
 from pathlib import Path
 
@@ -7,18 +9,26 @@ import pytest
 import yaml
 
 from moegs_ns.cli.main import run as moegs
+from moegs_ns.method_configs import moegs_stg
+from moegs_ns.runs import vetting
 from moegs_ns.runs.config_tags import CONFIG_TAGS
+from moegs_ns.runs.config_vetting import tags_of
 from moegs_ns.runs.record import SCHEMA_VERSION, write_run_record
-from moegs_ns.runs.vetting import tags_of, vet_run
+from moegs_ns.runs.vetting import vet_run
 
-GOOD = "!!python/object:moegs_ns.training.trainer_config.MoegsTrainerConfig\nmethod_name: moegs-stg\n"
+
+def config_of(run: Path) -> str:
+    """What a run there has, as far as it matters here."""
+    output_dir, experiment, method, timestamp = run.parents[2], run.parent.parent.name, run.parent.name, run.name
+    names = {"experiment_name": experiment, "method_name": method, "timestamp": timestamp}
+    return yaml.dump(dataclasses.replace(moegs_stg.config, output_dir=output_dir, vis="viewer", **names))
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    folder = tmp_path / "run"
-    folder.mkdir()
-    (folder / "config.yml").write_text(GOOD)
+    folder = tmp_path / "outputs" / "scene" / "moegs-stg" / "demo"
+    folder.mkdir(parents=True)
+    (folder / "config.yml").write_text(config_of(folder))
     record = {"method": "moegs-stg", "expert": {}, "scene": {}, "versions": {}, "progress": {}, "command": ""}
     write_run_record(folder / "run.json", {"schema_version": SCHEMA_VERSION, **record})
     return folder
@@ -46,6 +56,9 @@ def test_a_run_of_ours_passes(run: Path, capfd: pytest.CaptureFixture[str]) -> N
         "!!python/module:antigravity ''",
         "!!python/object:moegs_ns.training.trainer.MoegsTrainer {}",
         "!custom 1",
+        "<<: {output_dir: elsewhere}",
+        "!!python/object:moegs_ns.training.trainer_config.MoegsTrainerConfig {<<: {a: 1}}",
+        "!!python/object/apply:pathlib.PosixPath {args: [a], state: {extend: !!python/name:builtins.exec ''}}",
     ],
 )
 def test_what_would_run_code_is_refused_and_not_run(
@@ -64,15 +77,61 @@ def test_other_things_of_which_a_run_is_refused(run: Path, tmp_path: Path) -> No
     assert "expected YAML" in refused(run)
     (run / "config.yml").unlink()
     assert "found none" in refused(run)
-    (run / "config.yml").write_text(GOOD)
+    (run / "config.yml").write_text(config_of(run))
     (run / "wandb").symlink_to(tmp_path)
     assert "expected links within the run" in refused(run)
     (run / "wandb").unlink()
+    (run / "loop").symlink_to("loop")
+    assert refused(run) == ""
+    os.mkfifo(run / "pipe")
+    assert "found a pipe" in refused(run)
+    (run / "pipe").unlink()
     (run / "nerfstudio_models").mkdir()
     (run / "nerfstudio_models" / "step-000000001.ckpt").write_bytes(b"cos\nsystem\n(S'touch executed'\ntR.")
     assert "expected a whole checkpoint of tensors" in refused(run)
     with pytest.raises(FileNotFoundError, match="expected a run folder"):
         vet_run(run / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("timestamp: demo", "timestamp: ../other", "by which ns-\\* commands write into .*/scene/other "),
+        ("timestamp: demo", "timestamp: /etc", "write into /etc "),
+        ("- nerfstudio_models", "- ../other/nerfstudio_models", "read checkpoints in .*/other/nerfstudio_models"),
+        ("timestamp: demo", "timestamp: demo\ntimestamp: other", "found timestamp twice"),
+        ("timestamp: demo", "timestamp: 5", "which say where a run lies, found others"),
+        ("timestamp: demo", "", "which say where a run lies, found others"),
+        ("vis: viewer", "vis: viewer+wandb", "reports to wandb"),
+        ("vis: viewer", "vis: viewer # \u00c5", "expected YAML in plain ASCII"),
+        ("vis: viewer", "vis: &a [*a]", "larger, or endless"),
+        ("vis: viewer", "vis: " + "[" * 3000 + "]" * 3000, "expected YAML"),
+        ("vis: viewer", "vis: viewer\n--- !!python/name:os.system ''", "expected YAML"),
+        ("vis: viewer", f"vis: {'a' * 1_000_000}", "expected a config of kilobytes"),
+    ],
+)
+def test_configs_that_lead_elsewhere_or_nowhere(run: Path, old: str, new: str, sentence: str) -> None:
+    text = config_of(run)
+    assert old in text
+    (run / "config.yml").write_text(text.replace(old, new), "utf8")
+    assert re.search(sentence, refused(run))
+
+
+def test_aliases_may_not_multiply(run: Path) -> None:
+    levels = ["a0: &a0 [x, x]", *(f"a{one}: &a{one} [*a{one - 1}, *a{one - 1}]" for one in range(1, 40))]
+    (run / "config.yml").write_text(config_of(run) + "\n".join(levels) + "\n")
+    assert "found aliases that make it larger" in refused(run)
+
+
+def test_other_data_are_no_config(run: Path) -> None:
+    for text in ("", "[1, 2]", "just words"):
+        (run / "config.yml").write_text(text)
+        assert "expected the options of a run" in refused(run)
+
+
+def test_an_old_torch_is_named(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vetting.torch, "__version__", "2.5.1+cpu")
+    assert "expected torch 2.6 or newer" in refused(run)
 
 
 def test_the_list_is_what_every_method_writes() -> None:

@@ -32,7 +32,7 @@ class ViewerClient:
     """
 
     def __init__(self, port: int, patience: float = 60.0) -> None:
-        self._port = port
+        self.port = port
         self._patience = patience
         self._elements: dict[str, dict[str, Any]] = {}
         self._nodes: dict[str, dict[str, Any]] = {}
@@ -46,7 +46,7 @@ class ViewerClient:
         deadline = time.monotonic() + self._patience
         while True:
             try:
-                self._socket = connect(f"ws://localhost:{self._port}", max_size=None, open_timeout=5)
+                self._socket = connect(f"ws://localhost:{self.port}", max_size=None, open_timeout=5)
                 break
             except OSError:
                 if time.monotonic() > deadline:
