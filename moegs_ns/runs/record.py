@@ -29,6 +29,43 @@ _NOT_SOURCE = tuple(
     f":(exclude){path}" for path in ("benchmarks/results", "docs/results.md", "docs/experts.md", "docs/performance.md")
 )
 _REQUIRED = ("method", "expert", "scene", "versions", "progress")
+_NUMBER = (int, float)
+#: Types of what readers rely on; parts that a record lacks are not looked at.
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    "method": str,
+    "expert": dict,
+    "expert.name": str,
+    "expert.config": dict,
+    "scene": dict,
+    "scene.scene": str,
+    "scene.data": str,
+    "scene.num_frames": int,
+    "scene.first_frame": int,
+    "scene.fps": _NUMBER,
+    "scene.near": _NUMBER,
+    "scene.far": _NUMBER,
+    "scene.cameras": dict,
+    "scene.resolution": list,
+    "versions": dict,
+    "progress": dict,
+    "progress.steps_done": int,
+    "progress.steps_total": int,
+    "progress.training_seconds": _NUMBER,
+    "model": dict,
+    "model.experts": list,
+    "model.scene_facts": dict,
+    "model.expert_origins": dict,
+    "model.num_gaussians": int,
+    "model.num_gaussians_per_expert": dict,
+    "datamanager": dict,
+    "datamanager.dataparser": dict,
+    "learning_rates": dict,
+    "num_parameters": int,
+    "seed": int,
+    "device": dict,
+    "command": str,
+}
+_NAMES = {dict: "a table", list: "a list", str: "a text", int: "a whole number", _NUMBER: "a number"}
 
 
 def plain(value: Any) -> Any:
@@ -104,7 +141,24 @@ def read_run_record(path: Path) -> dict[str, Any]:
     missing = [key for key in _REQUIRED if key not in record]
     if missing:
         raise ValueError(f"expected the keys {missing} in the run record {file}, found none; the file was altered")
+    for place, kind in _TYPES.items():
+        value = _at(record, place)
+        if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
+            raise ValueError(
+                f"expected {_NAMES[kind]} as {place} in the run record {file}, found {value!r}; the file was altered"
+            )
+    lacking = [place for place in ("expert.name", "expert.config") if _at(record, place) is None]
+    if lacking:
+        raise ValueError(f"expected {' and '.join(lacking)} in the run record {file}, found none; the file was altered")
     return record
+
+
+def _at(record: Mapping[str, Any], place: str) -> Any:
+    """What stands at ``scene.fps``, say; None for nothing."""
+    found: Any = record
+    for key in place.split("."):
+        found = found.get(key) if isinstance(found, dict) else None
+    return found
 
 
 def describe_versions() -> dict[str, str | None]:
