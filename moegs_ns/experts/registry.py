@@ -1,6 +1,5 @@
 """The experts by name: what a stage needs to build, train or reload one."""
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 

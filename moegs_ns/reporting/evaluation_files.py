@@ -100,8 +100,8 @@ class RunResult:
         ]
 
     def _where_now(self, folder: Path) -> Path:
-        """Where an expert's run lies: as recorded, or, where that is gone, in the output folder this run lies in: folders
-        of runs are moved and copied as a whole. `_expert` makes sure of it by its scores."""
+        """Where an expert's run lies: as recorded, or, where that is gone, in the output folder this run lies in, since
+        those are moved and copied as a whole. `_expert` makes sure of it by its scores."""
         if folder.is_dir():
             return folder
         beside = self.folder.absolute().parents[_IDENTIFYING_PARTS - 1 :][:1]

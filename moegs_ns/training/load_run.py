@@ -218,7 +218,13 @@ def dataparser_of(record: Mapping[str, Any]) -> DynamicDataParserConfig:
     Raises:
         ValueError: as `layout_of`, or another version made the record.
     """
-    config = config_from_plain(layout_of(record).config, record["datamanager"]["dataparser"])
+    layout, options = layout_of(record), record.get("datamanager", {}).get("dataparser")
+    if options is None or record["scene"].get("data") is None:
+        raise ValueError(
+            "expected the data folder and the data parser's options in the run record, found none; another version "
+            "made it, or it was altered"
+        )
+    config = config_from_plain(layout.config, options)
     config.data = Path(record["scene"]["data"])
     return config
 

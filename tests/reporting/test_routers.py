@@ -101,8 +101,7 @@ def test_speeds_of_different_devices_are_not_to_be_compared(tmp_path: Path) -> N
 
 
 def test_runs_that_were_moved_together_are_found(tmp_path: Path) -> None:
-    run = leave(tmp_path, 31.0, 1)
-    outputs = run.parents[2]
+    run, outputs = leave(tmp_path / "outputs", 31.0, 1), tmp_path / "outputs"
     moved = outputs.rename(tmp_path / "elsewhere") / run.relative_to(outputs)
     found = read_result(moved).experts()
     assert [one if isinstance(one, str) else one.folder.relative_to(tmp_path).parts[0] for one in found] == [
