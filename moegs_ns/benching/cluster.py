@@ -39,7 +39,7 @@ class Resources:
     options: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.hours <= 0 or self.memory_gb < 1 or self.cpus < 1 or self.gpus < 0:
+        if not 0 < self.hours < float("inf") or self.memory_gb < 1 or self.cpus < 1 or self.gpus < 0:
             raise ValueError(
                 f"expected positive hours, memory and cores and no negative number of GPUs, found {self.hours:g} "
                 f"hours, {self.memory_gb} GB, {self.cpus} cores, {self.gpus} GPUs"

@@ -31,12 +31,14 @@ class FrameFolder:
         overwrite: remove another job's frames instead of refusing.
 
     Raises:
-        ValueError: there are frames of another job, or of none that is known.
+        ValueError: there are frames of another job, or of none that is known, or the folder is a file.
     """
 
     def __init__(self, folder: Path, job: Mapping[str, Any], count: int, overwrite: bool = False) -> None:
         self._folder, self._count = folder, count
         wanted = json.loads(json.dumps(plain({**job, "frames": count})))
+        if folder.exists() and not folder.is_dir():
+            raise ValueError(f"expected a folder for frames at {folder}, found a file; choose another --frames folder")
         found = sorted(path for path in _files(folder) if _FRAME.fullmatch(path.name))
         if found and _read_job(folder) != wanted:
             if not overwrite:
