@@ -18,6 +18,11 @@ from moegs_ns.runs.record import RUN_RECORD_NAME, read_run_record
 CONFIG_NAME = "config.yml"
 _PREFIX = "tag:yaml.org,2002:"
 _PLAIN = frozenset(["null", "bool", "int", "float", "str", "seq", "map", "timestamp", "binary", "merge", "value"])
+#: What a whole config is.
+_WHOLE = tuple(
+    f"python/object:moegs_ns.training.{name}"
+    for name in ("trainer_config.MoegsTrainerConfig", "distillation.DistillTrainerConfig")
+)
 _LARGEST_CONFIG = 10_000_000  # bytes; ours have about ten thousand
 _MOST_SHOWN = 5
 
@@ -75,9 +80,13 @@ def _config(file: Path) -> Finding:
     if file.stat().st_size > _LARGEST_CONFIG:
         return Finding(file, False, f"expected a config of kilobytes, found {file.stat().st_size:,} bytes")
     try:
-        strange = [(tag, line) for tag, line in tags_of(file.read_text("utf8")) if tag not in CONFIG_TAGS | _PLAIN]
+        tags = list(tags_of(file.read_text("utf8")))
+        strange = [(tag, line) for tag, line in tags if tag not in CONFIG_TAGS | _PLAIN]
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         return Finding(file, False, f"expected YAML, found something else ({' '.join(str(error).split())})")
+    if not strange and (not tags or tags[0][0] not in _WHOLE):
+        found = tags[0][0] if tags else "none"
+        return Finding(file, False, f"expected the config of a training, found {found}; no ns-* command can load it")
     if not strange:
         return Finding(file, True, "names nothing but this project's and nerfstudio's own configs")
     shown = ", ".join(f"{tag} (line {line})" for tag, line in strange[:_MOST_SHOWN])
