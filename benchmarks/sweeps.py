@@ -112,7 +112,10 @@ def read_sweep(name: str) -> Sweep:
         known = sorted(file.stem for file in (resource_dir("configs") / "sweeps").glob("*.toml"))
         raise ValueError(f"unknown sweep '{name}'; known: {', '.join(known) or 'none'}; or give a TOML file")
     with path.open("rb") as file:
-        table = tomllib.load(file)
+        try:
+            table = tomllib.load(file)
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ValueError(f"expected TOML in the sweep {path}, found something else ({error})") from error
     try:
         sweep = Sweep(
             name=path.stem,

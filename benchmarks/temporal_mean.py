@@ -20,6 +20,7 @@ from moegs_ns.scene.dataparsers.n3v import N3VDataParserConfig
 from moegs_ns.scene.dataset import FrameDataset
 from moegs_ns.scene.frame_store import FrameStore
 
+SAMPLE = Path(__file__).resolve().parents[1] / "examples" / "mixed"
 RESULTS = Path(__file__).resolve().parent / "results" / "temporal_mean.json"
 
 
@@ -27,8 +28,8 @@ RESULTS = Path(__file__).resolve().parent / "results" / "temporal_mean.json"
 class Arguments:
     """Score the temporal mean of the test cameras of N3V-layout scenes."""
 
-    scenes: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Scene folders."""
+    scenes: Annotated[tuple[Path, ...], tyro.conf.Positional] = (SAMPLE,)
+    """Scene folders. Default: the bundled one."""
     downscale: tuple[int, ...] = (1, 2)
     """Image sizes to score, as the data parser's --downscale."""
     test_cams: tuple[str, ...] | None = None

@@ -6,24 +6,29 @@ Imports the standard library only, so every room may use it.
 import errno
 import json
 import os
+import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+#: Bytes that `require_room` leaves free.
+SPARE_BYTES = 64 << 20
 _MARK = "unfinished"
 
 
 @contextmanager
-def written_whole(path: Path, durable: bool = False) -> Iterator[Path]:
+def written_whole(path: Path, durable: bool = False, scratch_folder: Path | None = None) -> Iterator[Path]:
     """Where to write a file that appears under its name, replacing what stood there, only when it is complete.
 
-    The place is beside the file and has its suffix, so that libraries choose their format by it. It is removed when the
-    body fails; what a killed process left there is removed by the next one that writes the same file.
+    The place is beside the file and has its suffix, by which libraries choose a format. It is removed when the body
+    fails; what a killed process left there is removed by the next one that writes the same file.
 
     Args:
         path: of the file; its folder is created.
         durable: let nothing claim the file's existence before its content is on the disk: flush it, and its name.
+        scratch_folder: where the file lies meanwhile, on the same file system; None for beside it.
 
     Yields:
         The file to write.
@@ -31,10 +36,10 @@ def written_whole(path: Path, durable: bool = False) -> Iterator[Path]:
     Raises:
         OSError: the disk is full, or the place may not be written to; the message names the file and what to do.
     """
-    scratch = path.with_name(f".{path.stem}.{os.getpid()}.{_MARK}{path.suffix}")
+    scratch = (scratch_folder or path.parent) / f".{path.stem}.{os.getpid()}.{_MARK}{path.suffix}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(path)
+        remove_leftovers(scratch.parent, path.stem, path.suffix)
         yield scratch
         if durable:
             _flush(scratch)
@@ -99,6 +104,37 @@ def refusal(error: BaseException, path: Path | None = None) -> str | None:
     return None
 
 
+def require_room(folder: Path, needed_bytes: int, what: str, advice: str) -> None:
+    """Refuse beforehand what the disk will not hold.
+
+    Args:
+        folder: where it is to lie; the nearest one above that exists is asked.
+        needed_bytes: still to be written.
+        what: is to be written, for the message.
+        advice: what to do where there is too little room.
+
+    Raises:
+        OSError: so many bytes, and some to spare for what else is written meanwhile, are not free.
+    """
+    place = folder.absolute()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if needed_bytes + SPARE_BYTES > free:
+        raise OSError(
+            f"expected {readable_size(needed_bytes)} of room for {what} in {folder} and {readable_size(SPARE_BYTES)} "
+            f"to spare, found {readable_size(free)} free; {advice}"
+        )
+
+
+def readable_size(size: float) -> str:
+    """Bytes as people say them: ``850 kB``, ``1.2 MB``, ``3.40 GB``."""
+    for unit, bytes_of, digits in (("GB", 1e9, 2), ("MB", 1e6, 1)):
+        if size >= 0.95 * bytes_of:
+            return f"{size / bytes_of:.{digits}f} {unit}"
+    return f"{size / 1e3:.0f} kB"
+
+
 def reserve(file: Path, size: int) -> None:
     """Create a file of so many bytes of zeros, or bring it to that size, with its room on the disk taken at once.
 
@@ -117,14 +153,20 @@ def reserve(file: Path, size: int) -> None:
         raise OSError(refusal(error, file) or str(error)) from error
 
 
-def _remove_leftovers(path: Path) -> None:
-    """Remove what processes that are gone left beside a file. Where that cannot be asked, it stays."""
+def remove_leftovers(folder: Path, stem: str | None = None, suffix: str = "") -> None:
+    """Remove unfinished files of processes that are gone. Where that cannot be asked, they stay.
+
+    Args:
+        folder: where to look.
+        stem: only those of the file of this name; None takes any.
+        suffix: of the files.
+    """
     if os.name != "posix":
         return
-    start, end = f".{path.stem}.", f".{_MARK}{path.suffix}"
-    for entry in path.parent.iterdir():
-        owner = entry.name.removeprefix(start).removesuffix(end)
-        if entry.name == f"{start}{owner}{end}" and owner.isdecimal() and not _is_running(int(owner)):
+    of_file = re.escape(stem) if stem is not None else ".+"
+    unfinished = re.compile(rf"\.{of_file}\.(\d+)\.{_MARK}{re.escape(suffix)}")
+    for entry in folder.iterdir():
+        if (match := unfinished.fullmatch(entry.name)) and not _is_running(int(match[1])):
             _remove(entry)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from moegs_ns.benching.jobs import AnyStage, bring_job_to_end, name_of
+from moegs_ns.files import write_json
 from moegs_ns.training.processes import Processes
 
 #: ``slurm``; or, to try a suite, ``local`` (each job a process of this machine) and ``debug`` (in this process).
@@ -38,7 +39,7 @@ class Resources:
     options: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.hours <= 0 or self.memory_gb < 1 or self.cpus < 1 or self.gpus < 0:
+        if not 0 < self.hours < float("inf") or self.memory_gb < 1 or self.cpus < 1 or self.gpus < 0:
             raise ValueError(
                 f"expected positive hours, memory and cores and no negative number of GPUs, found {self.hours:g} "
                 f"hours, {self.memory_gb} GB, {self.cpus} cores, {self.gpus} GPUs"
@@ -235,9 +236,7 @@ def _still_queued(logs: Path) -> dict[str, str]:
 
 
 def _note(logs: Path, numbers: dict[str, str]) -> None:
-    scratch = logs / f".{_SUBMITTED_NAME}.tmp"
-    scratch.write_text(json.dumps(numbers, indent=1) + "\n", "utf8")
-    scratch.replace(logs / _SUBMITTED_NAME)
+    write_json(logs / _SUBMITTED_NAME, numbers)
 
 
 def _short(name: str) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from moegs_ns.benching.suite import Fusion, PlannedStage, Pruning, Row, Suite, usual_stage
+from moegs_ns.files import write_json
 from moegs_ns.reporting.evaluation_files import EVALUATION_NAME
 from moegs_ns.runs.checkpoint_files import CHECKPOINT_FOLDER, list_checkpoints
 from moegs_ns.training.processes import RunCommand, StageFailedError
@@ -131,10 +132,7 @@ class CommandJob:
         return {"command": options, "source": "/".join(self.source.parts[-3:]), "checkpoint": newest}
 
     def _write(self, name: str) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        scratch = self.folder / f".{name}.tmp"
-        scratch.write_text(json.dumps(self._note(), indent=1) + "\n", "utf8")
-        scratch.replace(self.folder / name)
+        write_json(self.folder / name, self._note())
 
 
 AnyStage = Stage | CommandJob

@@ -40,6 +40,8 @@ def known_suites() -> list[str]:
 
 def _suite(fields: Fields, path: Path) -> Suite:
     preset, seeds = fields.text("preset"), fields.numbers("seeds", whole=True) or _DEFAULT_SEEDS
+    if min(seeds) < 0:
+        raise fields.wrong("seeds", "numbers of 0 or more", list(seeds))
     experts, scenes = _experts(fields), _scenes(fields, path)
     students, ways = _distillation(fields)
     if strangers := sorted(set(students) - set(experts[-1])):
@@ -69,7 +71,10 @@ def _suite(fields: Fields, path: Path) -> Suite:
 
 
 def _read(path: Path) -> Any:
-    text = path.read_text("utf8")
+    try:
+        text = path.read_text("utf8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"expected a text in UTF-8 in {path}, found something else ({error})") from error
     if path.suffix == ".toml":
         try:
             return tomllib.loads(text)

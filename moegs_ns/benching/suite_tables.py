@@ -9,6 +9,7 @@ from typing import Any
 
 from moegs_ns.benching.jobs import GEOMETRY_NAME, PlannedJob
 from moegs_ns.benching.suite import PaperTable, Row, Suite
+from moegs_ns.files import write_text
 from moegs_ns.reporting.evaluation_files import RunResult, read_result
 from moegs_ns.reporting.published import AVERAGE, DEVICE, PublishedScore, data_sets, published_tables
 from moegs_ns.reporting.rows import MIXTURE
@@ -134,10 +135,8 @@ def write_tables(tables: Sequence[Table], suite: Suite, jobs: Sequence[PlannedJo
     done = sum(one.job.state() == "finished" for one in jobs)
     head = [f"# {suite.name}", "", suite.description, "", f"{done} of {len(jobs)} jobs are finished.", ""]
     notes = [f"- {note}" for note in suite.notes] + ([""] if suite.notes else [])
-    folder.mkdir(parents=True, exist_ok=True)
-    file, scratch = folder / f"{suite.name}.md", folder / f".{suite.name}.md.tmp"
-    scratch.write_text("\n".join([*head, *notes, *(table.markdown() for table in tables)]), "utf8")
-    scratch.replace(file)
+    file = folder / f"{suite.name}.md"
+    write_text(file, "\n".join([*head, *notes, *(table.markdown() for table in tables)]))
     return file
 
 

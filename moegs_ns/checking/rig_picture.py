@@ -9,6 +9,7 @@ import numpy as np
 
 from moegs_ns.checking.geometry import centres_of, rig_size
 from moegs_ns.checking.views import View
+from moegs_ns.files import written_whole
 from moegs_ns.scene.points import PointCloud
 
 _MOST_POINTS = 6000
@@ -72,8 +73,8 @@ def draw_rig(
         f"{near_far[1]:.3g} (grey), world units; z is the cameras' up",
         fontsize=9,
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    with written_whole(path) as scratch:
+        figure.savefig(scratch, dpi=110)
     return path
 
 

@@ -10,6 +10,7 @@ import tyro
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from moegs_ns.benching.cluster import Resources
     from moegs_ns.benching.jobs import PlannedJob
     from moegs_ns.benching.suite import Suite
 
@@ -84,10 +85,12 @@ class Bench:
         if not self.suite:
             _list_suites(console)
             return
+        self._check_options()
         suite = self._chosen(read_suite(self.suite))
         folders = [] if self.data_dir is None else [self.data_dir]
         only_look = self.plan or self.report
         missing = _missing_data(suite, folders)
+        _check_parsers(suite)
         if missing and not only_look:
             raise FileNotFoundError(
                 f"expected the data of {suite.name}, found none of {', '.join(missing)}; {how_to_get(missing)}; or "
@@ -104,6 +107,25 @@ class Bench:
             raise
         if ended:
             self._show_tables(suite, jobs, console)
+
+    def _check_options(self) -> None:
+        """Refuse what would be refused later, after the plan or after hours."""
+        from moegs_ns.cli.devices import check_training_device
+
+        if self.data_dir is not None and not self.data_dir.is_dir():
+            raise FileNotFoundError(f"expected a folder with scenes at {self.data_dir}, found none; change --data-dir")
+        if self.output_dir.exists() and not self.output_dir.is_dir():
+            raise ValueError(f"expected a folder for runs at {self.output_dir}, found a file; change --output-dir")
+        if any(seed < 0 for seed in self.seeds) or len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"expected different --seeds of 0 or more, found {' '.join(map(str, self.seeds))}")
+        for device in self.devices:
+            check_training_device(device)
+        self._resources()
+
+    def _resources(self) -> "Resources":
+        from moegs_ns.benching.cluster import Resources
+
+        return Resources(self.partition, self.hours, self.memory_gb, self.cpus, self.gpus, self.slurm_options)
 
     def _chosen(self, suite: "Suite") -> "Suite":
         """The part of the suite that is asked for."""
@@ -134,18 +156,15 @@ class Bench:
         return True
 
     def _submit(self, jobs: Sequence["PlannedJob"], console: "Console") -> bool:
-        from moegs_ns.benching.cluster import Resources, submit_jobs, wait_for
+        from moegs_ns.benching.cluster import submit_jobs, wait_for
 
         assert self.cluster != "none"
-        resources = Resources(
-            self.partition, self.hours, self.memory_gb, self.cpus, self.gpus, self.slurm_options
-        )  # fmt: skip
         logs = (self.logs or self.output_dir / "slurm").absolute()
 
         def say(line: str) -> None:
             console.print(line, soft_wrap=True, highlight=False, markup=False)
 
-        submitted = submit_jobs([one.job for one in jobs], self.cluster, logs, resources, say)
+        submitted = submit_jobs([one.job for one in jobs], self.cluster, logs, self._resources(), say)
         if self.cluster == "slurm" and not self.wait:
             say(f"{len(submitted.new)} jobs submitted, logs in {logs}; the tables: the same command with --report")
             return False
@@ -180,6 +199,21 @@ def _list_suites(console: "Console") -> None:
         console.print(f"{name}: {read_suite(name).description}", soft_wrap=True, highlight=False, markup=False)
 
 
+def _read_data(jobs: Sequence["PlannedJob"]) -> None:
+    """Let the data parser look at each scene, as training will.
+
+    Raises:
+        ValueError, FileNotFoundError: data that it refuses.
+    """
+    from moegs_ns.training.same_data import read_facts
+    from moegs_ns.training.stages import Stage
+
+    stages = [one.job for one in jobs if isinstance(one.job, Stage)]
+    ways = {(one.scene.data, one.scene.parser, tuple(one.parser_options())) for one in stages}
+    for data, parser, options in sorted(ways):
+        read_facts(data, parser, options)
+
+
 def _missing_data(suite: "Suite", folders: Sequence[Path]) -> list[str]:
     """Data folders of the suite that are nowhere."""
     from moegs_ns.benching.find_data import find_data
@@ -191,6 +225,19 @@ def _missing_data(suite: "Suite", folders: Sequence[Path]) -> list[str]:
         except FileNotFoundError:
             missing.append(scene.data)
     return missing
+
+
+def _check_parsers(suite: "Suite") -> None:
+    """Refuse data parsers that do not exist, also of scenes whose data are nowhere."""
+    from moegs_ns.scene.dataparsers.layouts import LAYOUTS
+
+    known = [layout.parser for layout in LAYOUTS.values()]
+    for scene in suite.scenes:
+        if scene.parser not in known:
+            raise ValueError(
+                f"expected a data parser out of {', '.join(known)} for {scene.name} in {suite.name}, found "
+                f"{scene.parser!r}"
+            )
 
 
 def _show_plan(suite: "Suite", jobs: Sequence["PlannedJob"], missing: list[str], console: "Console") -> None:
@@ -220,6 +267,7 @@ def _show_plan(suite: "Suite", jobs: Sequence["PlannedJob"], missing: list[str],
         say(f"  {one.job.shown()}" + ("" if state == "missing" else f"  # {state}"))
     # Behind the plan, so that a refusal is the last thing said; what training will refuse, --plan refuses too.
     elsewhere = {Path(data).stem for data in missing}
+    _read_data([one for one in jobs if one.scene not in elsewhere])
     for one in jobs:
         for warning in one.job.check_made_alike() if one.scene not in elsewhere else ():
             say(f"warning: {warning}", "yellow")

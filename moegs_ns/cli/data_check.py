@@ -1,12 +1,13 @@
 """``moegs data check``: will this train, and if not, why."""
 
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import tyro
+
+from moegs_ns.files import write_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -62,8 +63,7 @@ class Check:
         word = report.verdict.word
         console.print(f"{_ANSWERS[word]} Checked in {seconds:.0f} s.", style=_STYLES[word])
         if self.json is not None:
-            self.json.parent.mkdir(parents=True, exist_ok=True)
-            self.json.write_text(json.dumps(self._as_data(report, seconds), indent=2, allow_nan=False) + "\n", "utf8")
+            write_json(self.json, self._as_data(report, seconds), indent=2)
             console.print(str(self.json), soft_wrap=True, highlight=False)
         if self.picture is not None and report.scene is not None and report.views:
             from moegs_ns.checking.rig_picture import draw_rig

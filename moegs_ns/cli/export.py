@@ -46,7 +46,7 @@ class Export:
     from the training cameras. Changes nothing for other experts."""
     bake_sh: bool = False
     """Let STG's feature heads (lite, full) be exported: fit spherical harmonics to what they show the training cameras.
-    What that loses is printed."""
+    What that loses is printed. Refused for models that have spherical harmonics."""
     max_mb: float | None = None
     """Largest page of `html`, in MB: degrees of spherical harmonics are left out, highest first, until it fits.
     Default: 25."""
@@ -72,9 +72,31 @@ class Export:
             if self.format not in ("ply", "html"):
                 raise ValueError(f"--html is short for --format html; found --format {self.format} beside it")
             self.format = "html"
-        if self.max_mb is not None and self.format != "html":
-            raise ValueError(f"expected --format html beside --max-mb, found --format {self.format}")
+        self._check_options()
         from moegs_ns.cli.console import make_console
+        from moegs_ns.cli.devices import check_torch_device
         from moegs_ns.cli.export_run import export_run
 
+        check_torch_device(self.device)
+
         export_run(self, make_console())
+
+    def _check_options(self) -> None:
+        """Refuse numbers out of range, and options that would have no effect."""
+        if self.max_mb is not None and self.format != "html":
+            raise ValueError(f"expected --format html beside --max-mb, found --format {self.format}")
+        if self.max_mb is not None and not self.max_mb > 0:
+            raise ValueError(f"expected --max-mb above 0, found {self.max_mb:g}")
+        if self.check_images < 0:
+            raise ValueError(f"expected --check-images of 0 or more, found {self.check_images}")
+        if self.format == "video":
+            from moegs_ns.exporting.frame_gaussians import INVISIBLE
+
+            of_gaussians = {"--sh-degree": self.sh_degree is not None, "--bake-sh": self.bake_sh}
+            of_gaussians |= {"--min-opacity": self.min_opacity != INVISIBLE, "--axes": self.axes != "own"}
+            idle = [name for name, given in of_gaussians.items() if given]
+            if idle:
+                raise ValueError(
+                    f"expected options of pictures beside --format video, found {', '.join(idle)}: a video shows what "
+                    "the model draws, whatever files of Gaussians would hold; leave that out"
+                )

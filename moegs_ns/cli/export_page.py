@@ -18,7 +18,7 @@ _SCENE_DISTANCE = 3.0  # nearest bounds of a scene, where no Gaussian lies befor
 def write_page(exporter: Exporter, folder: ExportFolder, console: Console) -> list[str]:
     """The clip as one page, unless it is there."""
     folder.announce([PAGE_NAME])
-    if not (folder.path / PAGE_NAME).is_file():
+    if not folder.has(PAGE_NAME):
         told = track(
             exporter.gaussians(exporter.frames),
             "Reading frames",
@@ -29,8 +29,9 @@ def write_page(exporter: Exporter, folder: ExportFolder, console: Console) -> li
         )
         frames = [*told]
         scene, most_bytes = page_scene(exporter, frames[0]), (exporter.asked.max_mb or LARGEST_PAGE_MB) * 1e6
-        size = write_splat_page(folder.path / PAGE_NAME, frames, scene, most_bytes)
-        for line in size_lines(size, most_bytes / 1e6):
+        sizes: list[PageSize] = []
+        folder.write_file(PAGE_NAME, lambda path: sizes.append(write_splat_page(path, frames, scene, most_bytes)))
+        for line in size_lines(sizes[0], most_bytes / 1e6):
             console.print(line, soft_wrap=True, highlight=False, markup=False)
     return [PAGE_NAME]
 

@@ -13,13 +13,14 @@ from torch import Tensor
 from moegs_ns.cli.export_check import clip_losses, frame_losses, page_losses, video_losses
 from moegs_ns.cli.export_page import write_page
 from moegs_ns.cli.export_report import loss_lines, selection_lines
-from moegs_ns.cli.exporter import Exporter, load, refuse_mixture
+from moegs_ns.cli.exporter import Exporter, load, refuse_idle_bake, refuse_mixture
 from moegs_ns.exporting.export_folder import ExportFolder, frame_file, parse_frames
 from moegs_ns.exporting.fourdgs_file import FOURDGS_NAME, fourdgs_bytes, require_fourdgs
 from moegs_ns.exporting.frame_formats import FRAME_FORMATS
 from moegs_ns.exporting.motion_lines import straight_stretches
 from moegs_ns.exporting.panels import as_uint8
 from moegs_ns.exporting.video import write_video
+from moegs_ns.files import write_bytes
 from moegs_ns.reporting.export_losses import PictureLoss, mean_losses
 from moegs_ns.runs.checkpoint_files import find_checkpoint
 from moegs_ns.runs.record import describe_versions, plain, read_run_record
@@ -33,6 +34,7 @@ def export_run(asked: "Export", console: Console) -> Path:
     """Do what ``moegs export`` is asked; returns the folder."""
     record = read_run_record(asked.run_folder)
     refuse_mixture(record, asked)
+    refuse_idle_bake(record, asked)
     if asked.format == "4dgs":
         require_fourdgs()
     frames = parse_frames(asked.frames, int(record["scene"]["num_frames"]))
@@ -42,7 +44,11 @@ def export_run(asked: "Export", console: Console) -> Path:
     folder = ExportFolder(asked.output or asked.run_folder / "export" / asked.format, job_of(asked, frames))
     folder.open(asked.overwrite)
     way = WAYS[asked.format]
-    names = way.write(exporter, folder, console)
+    try:
+        names = way.write(exporter, folder, console)
+    except Exception:
+        folder.leave()
+        raise
     losses = way.check(exporter, folder)
     finish(exporter, folder, names, losses)
     size = sum((folder.path / name).stat().st_size for name in names)
@@ -81,7 +87,7 @@ def write_frames(exporter: Exporter, folder: ExportFolder, console: Console) -> 
     chosen = FRAME_FORMATS[exporter.asked.format]
     names = {frame: frame_file(frame, chosen.suffix) for frame in exporter.frames}
     folder.announce([*names.values()])
-    missing = [frame for frame in exporter.frames if not (folder.path / names[frame]).is_file()]
+    missing = [frame for frame in exporter.frames if not folder.has(names[frame])]
     told = track(
         exporter.gaussians(missing),
         "Writing frames",
@@ -108,7 +114,7 @@ def _write_frame(write: Any, splats: Splats, positions: Tensor | None, path: Pat
 def write_clip(exporter: Exporter, folder: ExportFolder, console: Console) -> list[str]:
     """The clip as one ``.4dgs`` file, unless it is there."""
     folder.announce([FOURDGS_NAME])
-    if not (folder.path / FOURDGS_NAME).is_file():
+    if not folder.has(FOURDGS_NAME):
         frames = track(
             exporter.gaussians(exporter.frames),
             "Following Gaussians",
@@ -121,12 +127,8 @@ def write_clip(exporter: Exporter, folder: ExportFolder, console: Console) -> li
         console.print(f"{len(stretches):,} straight stretches of Gaussians to write.", soft_wrap=True, highlight=False)
         content = fourdgs_bytes(stretches, len(exporter.frames), exporter.fps)
         folder.require_space(len(content))
-        folder.write_file(FOURDGS_NAME, lambda path: _write_bytes(path, content))
+        folder.write_file(FOURDGS_NAME, lambda path: write_bytes(path, content))
     return [FOURDGS_NAME]
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
 
 
 def write_videos(exporter: Exporter, folder: ExportFolder, console: Console) -> list[str]:
@@ -135,12 +137,12 @@ def write_videos(exporter: Exporter, folder: ExportFolder, console: Console) -> 
     names = {camera: f"{camera}.mp4" for camera in images}
     folder.announce([*names.values()])
     for camera, indices in images.items():
-        if (folder.path / names[camera]).is_file():
+        if folder.has(names[camera]):
             continue
         told = track(indices, camera, console=console, transient=True, disable=not console.is_terminal)
         pictures = (as_uint8(exporter.own_picture(index).cpu().numpy()) for index in told)
         fps = exporter.fps * len(indices) / len(exporter.frames)  # a camera that lacks frames shows the rest longer
-        write_video(folder.path / names[camera], pictures, fps)
+        folder.write_file(names[camera], partial(write_video, frames=pictures, fps=fps))
     return [*names.values()]
 
 

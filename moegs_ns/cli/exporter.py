@@ -62,8 +62,8 @@ class Exporter:
 
     @property
     def baked(self) -> bool:
-        """Whether colours are made of features; asked for where there are none, a bake has nothing to do."""
-        return self.asked.bake_sh and self.record["expert"]["config"].get("head", "sh") != "sh"
+        """Whether colours are made of features."""
+        return self.asked.bake_sh
 
     @property
     def fps(self) -> float:
@@ -139,6 +139,16 @@ def refuse_mixture(record: Mapping[str, Any], asked: "Export") -> None:
         f"{data}`) or the fused set (`moegs fuse {run}`) instead, or a "
         "video of it (--format video)"
     )
+
+
+def refuse_idle_bake(record: Mapping[str, Any], asked: "Export") -> None:
+    """Raises ValueError where colours are to be made of features and the model has none."""
+    head = record["expert"]["config"].get("head", "sh")
+    if asked.bake_sh and head == "sh":
+        raise ValueError(
+            "expected a model whose colours are features (STG's heads lite and full) beside --bake-sh, found one with "
+            f"spherical harmonics at {asked.run_folder}; leave out --bake-sh"
+        )
 
 
 def load(asked: "Export", record: Mapping[str, Any], frames: Sequence[int]) -> Exporter:

@@ -67,7 +67,8 @@ def make_film(command: FilmCommand) -> None:
         check_video_name(command.output)
     record = read_run_record(run)
     studio = Studio(record, command.fps, console)
-    film = command.film(studio).scaled(command.downscale)
+    whole = command.film(studio)
+    film = whole.scaled(command.downscale)
     panels = _panels(command, record, truth=bool(film.photographs))
     model = load_model(run, command.device)
     shooting = Shooting(model, film, panels, studio.photographs)
@@ -76,7 +77,9 @@ def make_film(command: FilmCommand) -> None:
         frames = _watched((shooting.frame(number) for number in range(len(film))), len(film), console)
         written = [write_video(video, frames, film.fps, command.quality)]
     else:
-        job = _job(run, record, model, film, panels)
+        job = _job(run, record, model, whole, panels)
+        if command.downscale != 1:
+            job["downscale"] = command.downscale
         folder = FrameFolder(command.frames, job, len(film), command.overwrite)
         missing = folder.missing()
         if len(missing) < len(film):
@@ -111,7 +114,7 @@ def _panels(command: FilmCommand, record: dict[str, Any], truth: bool) -> FilmPa
 
 
 def _job(run: Path, record: dict[str, Any], model: Model, film: Film, panels: FilmPanels) -> dict[str, Any]:
-    """What decides the frames' pixels, so that those of another job are not taken for them."""
+    """What decides the pixels of a film's frames, before it is scaled: those of another job are not taken for them."""
     versions = describe_versions()
     facts = model.describe() if hasattr(model, "describe") else {}
     job = {

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 #: Seconds; a clip of a second would rush the camera through the scene.
 _SHORTEST_MOVE = 4.0
+#: Of H.264's constant rate factors.
+WORST_QUALITY = 51
 
 
 @dataclass(kw_only=True)
@@ -60,8 +62,12 @@ class FilmCommand:
         Raises:
             FileNotFoundError, ValueError: not a run, its data are gone, or options that do not fit it or each other.
         """
+        if not 0 <= self.quality <= WORST_QUALITY:
+            raise ValueError(f"expected --quality from 0 (best) to {WORST_QUALITY}, found {self.quality}")
+        from moegs_ns.cli.devices import check_torch_device
         from moegs_ns.cli.filming import make_film
 
+        check_torch_device(self.device)
         make_film(self)
 
     @abstractmethod

@@ -51,12 +51,17 @@ class Fuse:
             StageFailedError: training or evaluation failed; the message names its log.
         """
         from moegs_ns.cli.console import make_console
+        from moegs_ns.cli.devices import check_training_device
         from moegs_ns.reporting.evaluation_files import read_result
         from moegs_ns.reporting.tables import build_tables
+        from moegs_ns.runs.paths import check_run_name
         from moegs_ns.training.fusion import command_lines, make_finetuned, make_fused, plan_fusion
         from moegs_ns.training.processes import Processes
 
         console = make_console()
+        check_training_device(self.device)
+        if self.name is not None:
+            check_run_name(self.name)
         plan = plan_fusion(
             self.run_folder,
             self.output_dir,

@@ -18,6 +18,7 @@ from moegs_ns.exporting.gate_page import GatePage, Instant, gate_page
 from moegs_ns.exporting.gate_panels import MeanQuantities, error_scale_top, panels, reduced
 from moegs_ns.exporting.gate_picture import evenly_spaced
 from moegs_ns.exporting.picture_files import save_photograph, save_picture
+from moegs_ns.files import write_json, write_text
 from moegs_ns.reporting.ensembles import squared_errors
 from moegs_ns.reporting.gate_statistics import (
     DEFINITIONS,
@@ -122,8 +123,8 @@ class GateReport:
             "pictures": sorted(file for instant in instants for file in instant.files.values()),
             **statistics.plain(),
         }
-        (folder / STATISTICS_NAME).write_text(json.dumps(plain, indent=1) + "\n", "utf8")
-        (folder / PAGE_NAME).write_text(gate_page(page), "utf8")
+        write_json(folder / STATISTICS_NAME, plain)
+        write_text(folder / PAGE_NAME, gate_page(page))
         return statistics
 
     def _chosen(self) -> tuple[str, list[int], int]:

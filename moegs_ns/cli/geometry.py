@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
+from moegs_ns.files import write_json
+
 if TYPE_CHECKING:
     import numpy as np
     from nerfstudio.cameras.cameras import Cameras
@@ -101,7 +103,7 @@ def geometry_summary(run_folder: Path, rules: "ConsistencyRules", frames: int, c
             return summary
     run = load_run(run_folder)
     summary = {"step": run.step, "asked": asked, **_measure(run, rules, frames, console)}
-    kept.write_text(json.dumps(_without_nan(summary), indent=2, allow_nan=False) + "\n", "utf8")
+    write_json(kept, _without_nan(summary), indent=2)
     return _without_nan(summary)
 
 

@@ -22,6 +22,7 @@ from moegs_ns.cli.gates import ReportGates
 from moegs_ns.cli.geometry import ReportGeometry
 from moegs_ns.cli.motion import ReportMotion
 from moegs_ns.cli.prune import Prune
+from moegs_ns.cli.refusals import told
 from moegs_ns.cli.render import Render
 from moegs_ns.cli.report import Report
 from moegs_ns.cli.routers import ReportRouters
@@ -89,9 +90,10 @@ def run(arguments: Sequence[str]) -> int:
         Console(stderr=True, emoji=False).print(f"\n{message}", style="yellow", soft_wrap=True, markup=False)
         return 143 if interrupt.args else 130
     except (ValueError, OSError, RuntimeError) as error:
-        if debug or not _is_ours(error):
+        sentence = told(error)
+        if debug or sentence is None:
             raise
-        return _fail(str(error), getattr(action, "failure_status", 1))
+        return _fail(sentence, getattr(action, "failure_status", 1))
     finally:
         signal.signal(signal.SIGTERM, previous)
 
@@ -114,14 +116,6 @@ def _split(arguments: list[str]) -> tuple[list[str], list[str] | None]:
         return arguments, None
     cut = arguments.index("--")
     return arguments[:cut], arguments[cut + 1 :]
-
-
-def _is_ours(error: Exception) -> bool:
-    """Whether the project raised it, with a sentence for the user; anything else deserves its traceback."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return trace is not None and str(trace.tb_frame.f_globals.get("__name__", "")).startswith("moegs_ns.")
 
 
 def _fail(message: str, status: int = 1) -> int:

@@ -43,6 +43,8 @@ class ReportMotion:
         from moegs_ns.reporting.motion_tables import statistics_table, track_table
         from moegs_ns.training.load_run import load_run
 
+        if self.count < 1:
+            raise ValueError(f"expected --count of 1 or more, found {self.count}")
         console = make_console()
         run = load_run(self.run_folder)
         experts = _experts_of(run)

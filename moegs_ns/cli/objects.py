@@ -11,6 +11,7 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
+from moegs_ns.files import write_json
 from moegs_ns.reporting.appearance import AppearanceMeter
 from moegs_ns.reporting.ensembles import reference_pictures
 from moegs_ns.reporting.evaluation_files import RunResult
@@ -47,7 +48,7 @@ def object_summary(result: RunResult, console: Console) -> dict[str, Any] | None
         if summary.get("step") == step and "appearing" in summary:
             return summary
     summary = {"step": step, **_measure(load_run(result.folder), masks, console)}
-    kept.write_text(json.dumps(summary, indent=2) + "\n", "utf8")
+    write_json(kept, summary, indent=2)
     return summary
 
 

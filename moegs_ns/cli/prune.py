@@ -49,6 +49,8 @@ class Prune:
         """
         from moegs_ns.cli.console import make_console
         from moegs_ns.router.pruning import PruningTarget
+        from moegs_ns.runs.record import read_run_record
+        from moegs_ns.training.load_run import dataset_of
         from moegs_ns.training.prune_run import PruningPlan, prune_run
         from moegs_ns.training.render_scores import render_scores
 
@@ -62,6 +64,8 @@ class Prune:
             self.seed,
             self.finetune_steps,
         )
+        if self.split != "none":
+            dataset_of(read_run_record(self.run_folder), self.split)  # which may have no cameras: before any work
         console = make_console()
         target = self.output or self.run_folder.with_name(self._name())
         facts = prune_run(self.run_folder, target, plan)

@@ -109,8 +109,9 @@ def show_tables(tables: Sequence["Table"], form: Form | None, output: Path | Non
     if output is None:
         console.print(text, soft_wrap=True, highlight=False, markup=False)
     else:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(text, "utf8")
+        from moegs_ns.files import write_text
+
+        write_text(output, text)
 
 
 def _text(tables: Sequence["Table"], form: Form) -> str:

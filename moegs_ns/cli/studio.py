@@ -16,6 +16,7 @@ from moegs_ns.exporting.film import Film, film_along
 from moegs_ns.scene.dataset import FrameDataset
 from moegs_ns.training.load_run import dataset_of, images_of
 
+_MOST_FRAMES = 1_000_000  # more is a slip of the finger
 _SPLITS = ("test", "val", "train")  # in this order a camera is looked for
 
 
@@ -63,11 +64,16 @@ class Studio:
         """Number of frames of a film.
 
         Raises:
-            ValueError: a length that makes fewer than two.
+            ValueError: a length that makes fewer than two, or no end of them.
         """
+        if not self.fps > 0 or not np.isfinite(self.fps):
+            raise ValueError(f"expected frames per second above 0, found {self.fps}; change --fps")
         count = round(seconds * self.fps) if np.isfinite(seconds) else 0
-        if count < 2:
-            raise ValueError(f"expected --seconds for two frames at least, found {seconds} at {self.fps} per second")
+        if not 2 <= count <= _MOST_FRAMES:
+            raise ValueError(
+                f"expected --seconds for two frames at least and {_MOST_FRAMES:,} at most, found {seconds} at "
+                f"{self.fps} per second"
+            )
         return count
 
     def running(self, seconds: float | None, shortest: float) -> np.ndarray:
@@ -91,6 +97,11 @@ class Studio:
             self._say(f"This camera moved; the film stands where it stood in frame {frames[place]}.")
             times = self.running(seconds, 0.0)
             return film_along(_poses(cameras[place : place + 1]).repeat(len(times), 0), cameras[place], times, self.fps)
+        if pose_frame is not None:
+            raise ValueError(
+                f"expected --pose-frame for a camera that moved only, found {pose_frame} for one that stood still; "
+                "leave it out"
+            )
         if seconds is None:
             self.photographs = dataset
             return Film(cameras, self.fps, tuple(indices))

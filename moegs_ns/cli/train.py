@@ -61,7 +61,9 @@ class Train:
             StageFailedError: a stage failed; the message names its log.
         """
         from moegs_ns.cli.console import make_console
+        from moegs_ns.cli.devices import check_training_device
         from moegs_ns.experts.recipes import known_experts
+        from moegs_ns.runs.paths import check_run_name
         from moegs_ns.training.same_data import read_facts
         from moegs_ns.training.stages import Scene, default_experts, plan
 
@@ -69,6 +71,12 @@ class Train:
             raise FileNotFoundError(f"expected a folder with the scene at {self.data}, found none")
         if self.experts and self.num_experts is not None:
             raise ValueError("expected one of --experts and --num-experts, found both; give only one")
+        if self.seed < 0:
+            raise ValueError(f"expected --seed of 0 or more, found {self.seed}")
+        if self.name is not None:
+            check_run_name(self.name)
+        for device in self.devices:
+            check_training_device(device)
         known = known_experts()
         experts = list(self.experts) or default_experts(known, self.num_experts)
         unknown = sorted(set(experts) - set(known))

@@ -9,7 +9,6 @@ folder lets one process render; others wait for it and then use its views.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import shutil
@@ -25,11 +24,11 @@ from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
 from moegs_ns.distill.teacher import TeacherView
+from moegs_ns.files import readable_size, require_room, reserve, write_json
 from moegs_ns.paths import user_cache_dir
 
 Precision = Literal["uint8", "half"]
 
-_SPARE_BYTES = 64 << 20
 _FACTS = "facts.json"
 _HASH_CHUNK = 1 << 22
 
@@ -109,24 +108,23 @@ class TeacherCache:
 
         Raises:
             ValueError: it would be larger than ``limit_gb`` (10^9 bytes).
-            OSError: it does not fit on the disk (ENOSPC).
+            OSError: it does not fit on the disk.
         """
-        size = self.num_bytes / 1e9
         without = "--teacher-views live renders them in training instead"
-        if size > limit_gb:
+        if self.num_bytes > limit_gb * 1e9:
             raise ValueError(
-                f"expected at most {limit_gb:g} GB for the teacher's {self.shape.views} views, found {size:.2f} GB; "
+                f"expected at most {limit_gb:g} GB for the teacher's {self.shape.views} views, found "
+                f"{readable_size(self.num_bytes)}; "
                 f"raise --teacher-cache-gb, or {without}"
             )
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         there = sum(file.stat().st_size for file in self.folder.glob("*.*")) if self.folder.is_dir() else 0
-        free = shutil.disk_usage(self.folder.parent).free
-        if self.num_bytes - there + _SPARE_BYTES > free:
-            raise OSError(
-                errno.ENOSPC,
-                f"expected {size:.2f} GB of free disk space for the teacher's views in {self.folder.parent}, found "
-                f"{free / 1e9:.2f} GB; set MOEGS_CACHE_DIR to a larger disk, or {without}",
-            )
+        require_room(
+            self.folder.parent,
+            self.num_bytes - there,
+            "the teacher's views",
+            f"set MOEGS_CACHE_DIR to a larger disk, or {without}",
+        )
 
     def fill(
         self,
@@ -299,12 +297,10 @@ def cameras_digest(cameras: Cameras) -> str:
 def _array(file: Path, kind: Any, shape: tuple[int, ...], mode: Literal["r", "r+"]) -> np.memmap:
     size = int(np.prod(shape)) * np.dtype(kind).itemsize
     if mode == "r+" and (not file.is_file() or file.stat().st_size != size):
-        with file.open("wb") as stream:
-            stream.truncate(size)
+        file.unlink(missing_ok=True)
+        reserve(file, size)
     return np.memmap(file, kind, mode, shape=shape)
 
 
 def _write_json(file: Path, values: Mapping[str, Any]) -> None:
-    unfinished = file.with_suffix(".partial")
-    unfinished.write_text(json.dumps(values, indent=1) + "\n", "utf8")
-    unfinished.replace(file)
+    write_json(file, values)

@@ -7,6 +7,8 @@ from typing import Any, Literal
 from nerfstudio.models.base_model import ModelConfig
 from nerfstudio.utils.rich_utils import CONSOLE
 
+from moegs_ns.experts.option_ranges import check_ranges
+
 
 def _expert_model() -> type:
     from moegs_ns.experts.base import ExpertModel  # which reads these options
@@ -58,8 +60,9 @@ class ExpertModelConfig(ModelConfig):
             data: what the training data say of themselves (``train_cameras``, ``background``), empty when unknown.
 
         Raises:
-            ValueError: options that need more cameras than there are.
+            ValueError: options out of range, or that need more cameras than there are.
         """
+        check_ranges(self)
         if self.camera_gains:  # their mean is 1: a single camera would have none
             require_cameras(data, 2, "gains per camera", "--pipeline.model.camera-gains False")
         behind = data.get("background")

@@ -18,6 +18,7 @@ AT_LEAST_ONE = (
     "time_resolution",
     "max_gaussians",
     "max_seeds",
+    "clip_frames",
 )
 _LARGEST_SH_DEGREE = 3
 
@@ -34,6 +35,8 @@ def check_ranges(config: Any) -> None:
             raise ValueError(f"expected {_option(name)} of 1 or more, found {value}")
     if not 0 <= config.sh_degree <= _LARGEST_SH_DEGREE:
         raise ValueError(f"expected {_option('sh_degree')} from 0 to {_LARGEST_SH_DEGREE}, found {config.sh_degree}")
+    if not 0 <= config.ssim_weight <= 1:
+        raise ValueError(f"expected {_option('ssim_weight')} from 0 to 1, found {config.ssim_weight}")
     if config.max_scale is not None and not config.max_scale > 0:
         raise ValueError(
             f"expected {_option('max_scale')} above 0, found {config.max_scale}; leave it out for no limit"

@@ -212,7 +212,7 @@ def _read(path: Path, kind: str) -> dict[str, Any]:
     with path.open("rb") as file:
         try:
             return tomllib.load(file)
-        except tomllib.TOMLDecodeError as error:
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ValueError(f"expected TOML in the {kind} {path}, found something else ({error})") from error
 
 
@@ -333,6 +333,9 @@ def _check_own(own: dict[str, Any], expert: str, recipe: Recipe, file: Path) -> 
             f"[{expert}.datamanager]"
         )
     check_types({name: own[name] for name in TABLE_NUMBERS if name in own}, get_type_hints(Recipe), expert, file)
+    for name, least in (("steps", 1), ("cameras_per_step", 1), ("motion_seeds", 0)):
+        if own.get(name, least) < least:
+            raise ValueError(f"expected {name} of {least} or more in [{expert}] of {file}, found {own[name]}")
     for kind in _TABLES:
         check_table(own.get(kind, {}), f"{expert}.{kind}", file)
     groups, heading = own.get("optimizers", {}), f"{expert}.optimizers"
@@ -343,6 +346,10 @@ def _check_own(own: dict[str, Any], expert: str, recipe: Recipe, file: Path) -> 
         check_table(values, table, file)
         check_names(values, options, ", ".join(options), table, file)
         check_types(values, options, table, file)
+        for name, value in values.items():
+            least = 0 if name == "restart_step" else 1e-30  # learning rates and lengths of decays
+            if not least <= value < float("inf"):
+                raise ValueError(f"expected {name} above 0 in [{table}] of {file}, found {value}")
         if recipe.optimizers[group].lr_final is None and set(values) - {"lr"}:
             raise ValueError(
                 f"expected only lr in [{table}] of {file}, whose rate the recipe keeps constant, found "

@@ -1,6 +1,5 @@
 """The experts by name: what a stage needs to build, train or reload one."""
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -8,6 +7,7 @@ from moegs_ns.experts.ed3dgs import ED3DGSModelConfig
 from moegs_ns.experts.ex4dgs import Ex4DGSModelConfig
 from moegs_ns.experts.expert_config import ExpertModelConfig
 from moegs_ns.experts.four_d_gaussians import FourDGaussiansModelConfig
+from moegs_ns.experts.plain_config import config_from_plain
 from moegs_ns.experts.recipes import Recipe, load_recipe
 from moegs_ns.experts.stg import STGModelConfig
 
@@ -41,20 +41,9 @@ class ExpertFamily:
         """The model config a run record describes.
 
         Raises:
-            ValueError: the record names options this version does not know.
+            ValueError: the record names options this version does not know, or values they cannot have.
         """
-        fields = {item.name: item for item in dataclasses.fields(self.config) if item.name != "_target"}
-        unknown = sorted(set(values) - set(fields))
-        if unknown:
-            raise ValueError(
-                f"expected only options of '{self.name}', found {unknown}: the run was made by another version"
-            )
-        # JSON has no tuples and no infinities.
-        restored: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else float(value) if value in ("inf", "-inf") else value
-            for name, value in values.items()
-        }
-        return self.config(**restored)
+        return config_from_plain(self.config, values, f"'{self.name}'")
 
 
 EXPERTS: dict[str, ExpertFamily] = {

@@ -148,7 +148,7 @@ def orbit(rig: Rig, pose: np.ndarray, count: int, degrees: float | None = None) 
     Raises:
         ValueError: not above 0, too few poses, or a rig in one direction only that does not say how far.
     """
-    if count < 2 or (degrees is not None and degrees <= 0):
+    if count < 2 or (degrees is not None and not 0 < degrees < np.inf):
         raise ValueError(f"expected degrees above 0 and at least two frames for an orbit, found {degrees} and {count}")
     middle = pose[:, 3] - rig.distance(pose) * pose[:, 2]
     low, high = _swing(rig, pose, middle) if degrees is None else (-degrees / 2, degrees / 2)

@@ -1,6 +1,7 @@
 """Camera paths as nerfstudio's viewer writes them, read as ``ns-render camera-path`` reads them."""
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,25 +52,49 @@ def _check(content: Any, file: Path) -> None:
     missing = [key for key in _KEYS if not isinstance(content, dict) or key not in content]
     if missing:
         raise ValueError(f"expected {', '.join(missing)} in the camera path {file}, found none")
-    if not content["camera_path"]:
-        raise ValueError(f"expected frames in the camera path {file}, found none; add key frames in the viewer")
+    entries = content["camera_path"]
+    if not isinstance(entries, list) or not entries:
+        found = "none" if entries in ([], None) else repr(entries)
+        raise ValueError(f"expected frames in the camera path {file}, found {found}; add key frames in the viewer")
     kind = content.get("camera_type", "perspective")
     if kind != "perspective":
         raise ValueError(
             f"expected a path of perspective cameras at {file}, found '{kind}': Gaussians are drawn for pinholes only"
         )
-    if not (_above_zero(content.get("fps")) or _above_zero(content.get("seconds"))):
-        raise ValueError(f"expected 'fps' or 'seconds' above 0 in the camera path {file}, found neither")
-    for number, entry in enumerate(content["camera_path"]):
-        lacking = [key for key in _KEYS_OF_ENTRIES if key not in entry]
-        if lacking:
-            raise ValueError(f"expected {', '.join(lacking)} in entry {number} of the camera path {file}, found none")
-        if len(entry["camera_to_world"]) != 16:
-            raise ValueError(
-                f"expected 16 numbers for camera_to_world in entry {number} of {file}, found "
-                f"{len(entry['camera_to_world'])}"
-            )
+    sizes = [content[key] for key in ("render_width", "render_height")]
+    if not all(type(size) is int and size > 0 for size in sizes):
+        raise ValueError(
+            f"expected render_width and render_height of 1 or more in the camera path {file}, found {sizes}"
+        )
+    rates = [content.get(key) for key in ("fps", "seconds")]
+    if not any(_above_zero(rate) for rate in rates) or not all(rate is None or _is_number(rate) for rate in rates):
+        found = "neither" if rates == [None, None] else f"{rates[0]!r} and {rates[1]!r}"
+        raise ValueError(f"expected 'fps' or 'seconds' above 0 in the camera path {file}, found {found}")
+    for number, entry in enumerate(entries):
+        _check_entry(entry, f"entry {number} of the camera path {file}")
+
+
+def _check_entry(entry: Any, place: str) -> None:
+    if not isinstance(entry, dict):
+        raise ValueError(f"expected {', '.join(_KEYS_OF_ENTRIES)} in {place}, found {entry!r}")
+    lacking = [key for key in _KEYS_OF_ENTRIES if key not in entry]
+    if lacking:
+        raise ValueError(f"expected {', '.join(lacking)} in {place}, found none")
+    pose, time = entry["camera_to_world"], entry.get("render_time")
+    if not isinstance(pose, list) or len(pose) != 16 or not all(map(_is_number, pose)):
+        found = f"{len(pose)} values" if isinstance(pose, list) else repr(pose)
+        raise ValueError(f"expected 16 numbers for camera_to_world in {place}, found {found}")
+    if not _is_number(entry["fov"]) or not 0 < entry["fov"] < 180:
+        raise ValueError(
+            f"expected a field of view in degrees, above 0 and below 180, in {place}, found {entry['fov']}"
+        )
+    if time is not None and not _is_number(time):
+        raise ValueError(f"expected a number for render_time in {place}, found {time!r}")
 
 
 def _above_zero(value: Any) -> bool:
-    return isinstance(value, int | float) and value > 0
+    return _is_number(value) and value > 0
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

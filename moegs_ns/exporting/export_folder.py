@@ -1,19 +1,17 @@
 """The folder of an export: finished frames, and ``export.json``, which says what they are."""
 
 import json
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from moegs_ns.files import require_room, written_whole
 from moegs_ns.paths import check_plain_names
 from moegs_ns.runs.record import write_run_record
 
 RECORD_NAME = "export.json"
 SCHEMA_VERSION = 1
-# Left free beside what is estimated.
-_SPARE_BYTES = 50_000_000
 
 
 @dataclass(frozen=True)
@@ -35,8 +33,10 @@ class ExportFolder:
             overwrite: remove the files of another export.
 
         Raises:
-            ValueError: the folder holds another export, or files that are none.
+            ValueError: the folder holds another export, or files that are none, or it is a file.
         """
+        if self.path.exists() and not self.path.is_dir():
+            raise ValueError(f"expected a folder for the export at {self.path}, found a file; choose another --output")
         known = self.read()
         if known is None and self.path.is_dir() and any(self.path.iterdir()):
             raise ValueError(
@@ -65,45 +65,65 @@ class ExportFolder:
         file = self.path / RECORD_NAME
         if not file.is_file():
             return None
+        advice = "remove the folder, or choose another --output"
         try:
             found = json.loads(file.read_text("utf8"))
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"expected JSON in {file}, found something else ({error}); remove the folder") from error
-        if not isinstance(found, dict) or found.get("schema_version") != SCHEMA_VERSION:
-            raise ValueError(f"expected an export of schema version {SCHEMA_VERSION} in {file}, found another")
-        if not isinstance(found.get("files"), list):
-            raise ValueError(f"expected a list of files in {file}, found none; remove the folder")
+            raise ValueError(f"expected JSON in {file}, found something else ({error}); {advice}") from error
+        version = found.get("schema_version") if isinstance(found, dict) else None
+        if version != SCHEMA_VERSION:
+            raise ValueError(
+                f"expected an export of schema version {SCHEMA_VERSION} in {file}, found {version}; {advice}"
+            )
+        if not _is_record(found):
+            raise ValueError(f"expected 'job' and the names of 'files' of an export in {file}, found others; {advice}")
         check_plain_names(found["files"], f"files in {file}")  # which another export removes
         return found
 
     def write(self, facts: Mapping[str, Any]) -> None:
         """Write ``export.json``: the job, and ``facts`` beside it, ``complete`` and ``files`` among them."""
-        write_run_record(self.path / RECORD_NAME, {"schema_version": SCHEMA_VERSION, "job": self.job, **facts})
+        known = {"schema_version": SCHEMA_VERSION, "job": self.job, "sizes": self._sizes()}
+        write_run_record(self.path / RECORD_NAME, {**known, **facts})
 
     def announce(self, names: list[str]) -> None:
         """Say which files there will be, before the first is written, so that another job can remove them."""
         self.write({"complete": False, "files": names})
 
-    def write_file(self, name: str, write: Callable[[Path], None]) -> Path:
+    def has(self, name: str) -> bool:
+        """Whether a file is there as it was written: one that was cut off since does not count."""
+        path = self.path / name
+        return path.is_file() and path.stat().st_size == self._sizes().get(name)
+
+    def write_file(self, name: str, write: Callable[[Path], object]) -> Path:
         """A file by ``write(path)``; it appears under its name only when complete."""
         path = self.path / name
-        scratch = self.path / f".{path.stem}.unfinished{path.suffix}"
-        try:
+        with written_whole(path) as scratch:
             write(scratch)
-            scratch.replace(path)
-        finally:
-            scratch.unlink(missing_ok=True)
+        self.write({**(self.read() or {}), "sizes": {**self._sizes(), name: path.stat().st_size}})
         return path
 
+    def leave(self) -> None:
+        """Take the record away again if no file came of the export, and the folder if there is nothing else in it."""
+        known = self.read()
+        if known is not None and not any((self.path / name).exists() for name in known["files"]):
+            (self.path / RECORD_NAME).unlink()
+            if not any(self.path.iterdir()):
+                self.path.rmdir()
+
+    def _sizes(self) -> dict[str, int]:
+        """Bytes of the files that are finished; none of another job's."""
+        known = self.read()
+        return known.get("sizes", {}) if known is not None and known["job"] == _plain(self.job) else {}
+
     def require_space(self, missing_bytes: int) -> None:
-        """Raises ValueError where the disk has no room for so many bytes more."""
-        free = shutil.disk_usage(self.path).free
-        if missing_bytes + _SPARE_BYTES > free:
-            raise ValueError(
-                f"expected {missing_bytes / 1e9:.2f} GB of space for the frames to come at {self.path}, found "
-                f"{free / 1e9:.2f} GB free; export fewer frames (--frames ::2), fewer Gaussians (--min-opacity), less "
-                "colour (--sh-degree 0), or choose another --output"
-            )
+        """Raises OSError where the disk has no room for so many bytes more."""
+        require_room(
+            self.path,
+            missing_bytes,
+            "the frames to come",
+            "export fewer frames (--frames ::2), fewer Gaussians (--min-opacity), less colour (--sh-degree 0), or name "
+            "another --output",
+        )
 
 
 def frame_file(frame: int, suffix: str) -> str:
@@ -131,6 +151,18 @@ def parse_frames(text: str, num_frames: int) -> list[int]:
     if not chosen:
         raise ValueError(f"--frames: expected at least one of the clip's {num_frames} frames, '{text}' names none")
     return sorted(chosen)
+
+
+def _is_record(found: Mapping[str, Any]) -> bool:
+    """Whether the parts that are relied on are there, and no file lies outside the folder."""
+    names, sizes = found.get("files"), found.get("sizes", {})
+    return (
+        isinstance(found.get("job"), dict)
+        and isinstance(names, list)
+        and all(isinstance(name, str) and name == Path(name).name != "" for name in names)
+        and isinstance(sizes, dict)
+        and all(type(size) is int for size in sizes.values())
+    )
 
 
 def _plain(job: Mapping[str, Any]) -> dict[str, Any]:

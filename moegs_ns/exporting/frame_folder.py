@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from moegs_ns.files import written_whole
 from moegs_ns.runs.record import plain, write_run_record
 from moegs_ns.scene.media_files import open_image
 
@@ -31,12 +31,14 @@ class FrameFolder:
         overwrite: remove another job's frames instead of refusing.
 
     Raises:
-        ValueError: there are frames of another job, or of none that is known.
+        ValueError: there are frames of another job, or of none that is known, or the folder is a file.
     """
 
     def __init__(self, folder: Path, job: Mapping[str, Any], count: int, overwrite: bool = False) -> None:
         self._folder, self._count = folder, count
         wanted = json.loads(json.dumps(plain({**job, "frames": count})))
+        if folder.exists() and not folder.is_dir():
+            raise ValueError(f"expected a folder for frames at {folder}, found a file; choose another --frames folder")
         found = sorted(path for path in _files(folder) if _FRAME.fullmatch(path.name))
         if found and _read_job(folder) != wanted:
             if not overwrite:
@@ -73,12 +75,8 @@ class FrameFolder:
 
 def save_frame(path: Path, frame: np.ndarray) -> None:
     """Write uint8 ``[H,W,3]``, byte by byte as ns-eval and ns-render write it; the file appears when complete."""
-    scratch = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
+    with written_whole(path) as scratch:
         Image.fromarray(frame).save(scratch, format="PNG")
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
 
 
 def digest(*parts: bytes) -> str:

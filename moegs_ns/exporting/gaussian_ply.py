@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from moegs_ns.files import written_whole
 from moegs_ns.scene.points import read_ply_vertices
 from moegs_ns.splats.splats import Splats, sh_of
 
@@ -57,7 +58,7 @@ def write_gaussian_ply(path: Path, splats: Splats) -> None:
     table = torch.cat([column.float() for column in columns], dim=1).numpy().astype("<f4")
     header = ["ply", "format binary_little_endian 1.0", f"element vertex {len(splats)}"]
     header += [f"property float {name}" for name in ply_properties(sh.shape[1])]
-    with path.open("wb") as file:
+    with written_whole(path) as scratch, scratch.open("wb") as file:
         file.write(("\n".join([*header, "end_header"]) + "\n").encode("ascii"))
         file.write(np.ascontiguousarray(table).tobytes())
 

@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from moegs_ns.files import written_whole
+
 #: Bytes of a picture that is to stand in documentation.
 DOCUMENT_LIMIT = 1_000_000
 _LARGEST_PALETTE = 256
@@ -17,11 +19,11 @@ def save_picture(path: Path, picture: np.ndarray) -> Path:
 
     A PNG of few colours has a palette.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".webp":
-        Image.fromarray(picture).save(path, format="WEBP", lossless=True)
-    else:
-        (_exact_palette(picture) or Image.fromarray(picture)).save(path, format="PNG", optimize=True)
+    with written_whole(path) as scratch:
+        if path.suffix == ".webp":
+            Image.fromarray(picture).save(scratch, format="WEBP", lossless=True)
+        else:
+            (_exact_palette(picture) or Image.fromarray(picture)).save(scratch, format="PNG", optimize=True)
     return path
 
 
@@ -29,8 +31,8 @@ def save_photograph(path: Path, picture: np.ndarray) -> Path:
     """Write uint8 ``[H,W,3]`` as lossy WebP, a few per cent of its size; a path ``.png`` is written without loss."""
     if path.suffix != ".webp":
         return save_picture(path, picture)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture).save(path, format="WEBP", quality=_WEBP_QUALITY, method=4)
+    with written_whole(path) as scratch:
+        Image.fromarray(picture).save(scratch, format="WEBP", quality=_WEBP_QUALITY, method=4)
     return path
 
 
@@ -50,7 +52,8 @@ def save_small_picture(path: Path, picture: np.ndarray, limit: int = DOCUMENT_LI
             raise ValueError(f"expected a limit a PNG can keep, found {limit} bytes")
         # Of Pillow's ways to choose a palette the one that keeps the bright colours of small things.
         palette = image.quantize(_LARGEST_PALETTE, Image.Quantize.MAXCOVERAGE)
-        palette.save(path, format="PNG", optimize=True)
+        with written_whole(path) as scratch:
+            palette.save(scratch, format="PNG", optimize=True)
         width, height = image.size
         image = Image.fromarray(picture).resize(
             (max(1, int(_SHRINKING * width)), max(1, int(_SHRINKING * height))), Image.Resampling.LANCZOS

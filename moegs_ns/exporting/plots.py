@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from moegs_ns.exporting.palette import expert_color
+from moegs_ns.files import written_whole
 
 _FRAMES_SIZE, _PANEL_SIZE = (6.4, 2.4), (4.6, 3.6)  # inches
 _DOTS_PER_INCH = 150
@@ -109,11 +110,12 @@ def _draw(
         if grid[1] > 1 or panel is panels[-1]:
             axis.set_xlabel(panel.x_label, fontsize=9)
     _legend(figure, styles, line)
-    stem.parent.mkdir(parents=True, exist_ok=True)
     files = [stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}.pdf")]
     # No dates in the files: the same numbers give the same bytes.
-    figure.savefig(files[0], dpi=_DOTS_PER_INCH, metadata={"Software": None})
-    figure.savefig(files[1], metadata={"CreationDate": None})
+    with written_whole(files[0]) as scratch:
+        figure.savefig(scratch, dpi=_DOTS_PER_INCH, metadata={"Software": None})
+    with written_whole(files[1]) as scratch:
+        figure.savefig(scratch, metadata={"CreationDate": None})
     return files
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from moegs_ns.files import write_bytes
 from moegs_ns.splats.sh import sh_from_color, view_colors
 from moegs_ns.splats.splats import Splats, sh_of
 
@@ -51,7 +52,7 @@ def write_splat(path: Path, splats: Splats, viewpoints: Tensor | None = None) ->
     quats = splats.quats[order]
     largest = quats.gather(1, quats.abs().argmax(dim=1, keepdim=True))
     records["quat"] = (128.0 - 128.0 * quats * largest.sign()).round().clamp(0.0, 255.0).to(torch.uint8).numpy()
-    path.write_bytes(records.tobytes())
+    write_bytes(path, records.tobytes())
 
 
 def read_splat(path: Path) -> Splats:

@@ -21,6 +21,7 @@ import torch
 from moegs_ns.exporting.frame_gaussians import FrameGaussians
 from moegs_ns.exporting.frame_tracks import Track, read_track, write_track
 from moegs_ns.exporting.spark_packing import OPACITY_BYTE, SH_BANDS, SparkEncoding, pack_splats, unpack_splats
+from moegs_ns.files import write_bytes
 from moegs_ns.scene.start_view import StartPlace
 from moegs_ns.splats.projection import VIEWER_SETTINGS
 from moegs_ns.splats.splats import Splats
@@ -129,13 +130,7 @@ def write_splat_page(
     degree = fitting[-1]
     data = b"".join(track.data for track in _of_degree(tracks, degree).values())
     text = _page(scene, {**rows, "Colours": _colour_row(degree)}, header(degree), data).encode()
-    file.parent.mkdir(parents=True, exist_ok=True)
-    scratch = file.with_name(f".{file.name}.unfinished")
-    try:
-        scratch.write_bytes(text)
-        scratch.replace(file)
-    finally:
-        scratch.unlink(missing_ok=True)
+    write_bytes(file, text)
     return PageSize(len(text), empty, degree, sizes, gaussians)
 
 

@@ -10,6 +10,7 @@ import av
 import numpy as np
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 
+from moegs_ns.files import written_whole
 from moegs_ns.scene.media_files import open_video
 
 QUALITY = 17  # H.264's constant rate factor: visually lossless; the pictures are to be compared
@@ -38,20 +39,13 @@ def write_video(path: Path, frames: Iterable[np.ndarray], fps: float, quality: i
     first = next(frames, None)
     if first is None:
         raise ValueError("expected at least one frame to write a video of, found none")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.stem}.unfinished{path.suffix}")
-    try:
-        with av.open(
-            str(scratch), "w", options={"movflags": "+faststart"} if path.suffix == ".mp4" else {}
-        ) as container:
-            rate = Fraction(fps).limit_denominator(_LONGEST_DENOMINATOR)
-            stream, to_frame = add_stream(container, rate, first.shape[0], first.shape[1], quality)
-            for frame in _checked(chain([first], frames), first.shape):
-                container.mux(stream.encode(to_frame(frame)))
-            container.mux(stream.encode(None))
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
+    options = {"movflags": "+faststart"} if path.suffix == ".mp4" else {}
+    with written_whole(path) as scratch, av.open(str(scratch), "w", options=options) as container:
+        rate = Fraction(fps).limit_denominator(_LONGEST_DENOMINATOR)
+        stream, to_frame = add_stream(container, rate, first.shape[0], first.shape[1], quality)
+        for frame in _checked(chain([first], frames), first.shape):
+            container.mux(stream.encode(to_frame(frame)))
+        container.mux(stream.encode(None))
     return path
 
 

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path, PurePosixPath
 
-from moegs_ns.preparation.download import Progress, check_room
+from moegs_ns.files import require_room
+from moegs_ns.preparation.download import Progress
 
 
 class JoinedFiles(io.RawIOBase):
@@ -74,7 +75,7 @@ def unpack(parts: Sequence[Path], folder: Path, progress: Progress = lambda done
                     _check_name(member.filename, parts[-1])
                 total, done = sum(member.file_size for member in members), 0
                 folder.mkdir(parents=True, exist_ok=True)
-                check_room(folder, total, f"what is in {parts[-1].name}")
+                require_room(folder, total, f"what is in {parts[-1].name}", "choose another folder")
                 for member in members:
                     target = folder / member.filename
                     target.parent.mkdir(parents=True, exist_ok=True)

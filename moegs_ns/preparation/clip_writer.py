@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from moegs_ns.files import written_whole
 from moegs_ns.preparation.source_videos import SourceVideo
 from moegs_ns.scene.decoding import iterate_frames
 
@@ -31,9 +32,8 @@ def link_or_copy(source: Path, target: Path) -> str:
         os.link(source.resolve(), target)
         return "linked"
     except OSError:
-        unfinished = target.with_name(target.name + ".unfinished")
-        shutil.copyfile(source, unfinished)
-        unfinished.replace(target)
+        with written_whole(target) as scratch:
+            shutil.copyfile(source, scratch)
         return "copied"
 
 
@@ -75,19 +75,14 @@ def write_clip(
     """
     import av
 
-    unfinished = path.with_name(f".{path.stem}.unfinished{path.suffix}")
-    try:
-        with av.open(str(unfinished), "w", options={"movflags": "+faststart"}) as container:
-            rate = Fraction(fps).limit_denominator(_LONGEST_DENOMINATOR)
-            stream = container.add_stream("libx264", rate=rate, options={"crf": _CONSTANT_RATE_FACTOR})
-            stream.pix_fmt = _PIXEL_FORMAT
-            for index, frame in enumerate(upright_frames(video, numbers)):
-                picture = change(frame)
-                if index == 0:
-                    stream.height, stream.width = picture.shape[:2]
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-                on_frame()
-            container.mux(stream.encode(None))
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with written_whole(path) as scratch, av.open(str(scratch), "w", options={"movflags": "+faststart"}) as container:
+        rate = Fraction(fps).limit_denominator(_LONGEST_DENOMINATOR)
+        stream = container.add_stream("libx264", rate=rate, options={"crf": _CONSTANT_RATE_FACTOR})
+        stream.pix_fmt = _PIXEL_FORMAT
+        for index, frame in enumerate(upright_frames(video, numbers)):
+            picture = change(frame)
+            if index == 0:
+                stream.height, stream.width = picture.shape[:2]
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            on_frame()
+        container.mux(stream.encode(None))

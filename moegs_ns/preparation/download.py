@@ -1,12 +1,13 @@
 """Files from the web that go on where they were cut off, and are as long as their server says."""
 
 import hashlib
-import shutil
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
+
+from moegs_ns.files import require_room, write_text
 
 _CHUNK = 1 << 20
 _TIMEOUT_SECONDS = 60.0
@@ -49,11 +50,11 @@ def fetch(url: str, target: Path, progress: Progress = lambda done, total: None)
                     f"expected at most {total:,} bytes in {part}, as {url} has, found {there:,}; delete it and begin "
                     "anew"
                 )
-            check_room(part.parent, total - there, f"the rest of {url}")
+            require_room(part.parent, total - there, f"the rest of {url}", "choose another folder")
             if there < total:
                 if response.status != 206:  # the server sends the whole file whatever was asked for
                     there = 0
-                version.write_text(response.headers.get("ETag") or response.headers.get("Last-Modified") or "", "utf8")
+                write_text(version, response.headers.get("ETag") or response.headers.get("Last-Modified") or "")
                 with part.open("ab" if there else "wb") as output:
                     while chunk := response.read(_CHUNK):
                         output.write(chunk)
@@ -64,7 +65,7 @@ def fetch(url: str, target: Path, progress: Progress = lambda done, total: None)
         raise OSError(f"expected to fetch {url}, found: {error}; {retry}") from error
     if there != total:
         raise OSError(f"expected {total:,} bytes from {url}, found the end after {there:,}; run the same command again")
-    target.with_name(target.name + ".sha256").write_text(f"{digest(part)}  {target.name}\n", "utf8")
+    write_text(target.with_name(target.name + ".sha256"), f"{digest(part)}  {target.name}\n")
     part.replace(target)
     version.unlink(missing_ok=True)
     return target
@@ -83,20 +84,6 @@ def check_digest(file: Path) -> None:
     if found != expected:
         raise ValueError(
             f"expected {file} with SHA-256 {expected}, as it was fetched, found {found}; delete it and fetch it again"
-        )
-
-
-def check_room(folder: Path, needed: int, what: str) -> None:
-    """Refuse what the disk will not hold.
-
-    Raises:
-        OSError: fewer than ``needed`` bytes are free at ``folder``.
-    """
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise OSError(
-            f"expected {needed / 1e9:.1f} GB free at {folder} for {what}, found {free / 1e9:.1f} GB; choose another "
-            "folder"
         )
 
 

@@ -6,13 +6,14 @@ Each step is a module of its own; this one hands on what they make, keeps what i
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from moegs_ns.files import write_json
 from moegs_ns.preparation.clip_writer import link_or_copy, upright_frames, write_clip
 from moegs_ns.preparation.depth_bounds import bounds_from_points, guessed_bounds
 from moegs_ns.preparation.known_cameras import read_known_cameras
@@ -26,7 +27,7 @@ from moegs_ns.preparation.straightening import centred_pinhole, is_straight, sim
 from moegs_ns.preparation.structure_from_motion import Estimate, estimate_cameras
 from moegs_ns.preparation.timing import AlignedClip, align
 from moegs_ns.preparation.triangulated_seeds import detect_enlarged
-from moegs_ns.preparation.work_folder import WorkFolder, files_in, open_work_folder
+from moegs_ns.preparation.work_folder import WorkFolder, files_in, work_folder
 from moegs_ns.preparation.world import levelled
 from moegs_ns.scene.lens import Pinhole
 from moegs_ns.scene.points import write_ply
@@ -50,6 +51,7 @@ def prepare(options: PrepareOptions, narrator: Narrator | None = None) -> Prepar
 
     Raises:
         FileNotFoundError, FileExistsError: inputs that are not there, a scene that is.
+        FolderIsBusyError: another process prepares it right now.
         ValueError: videos or cameras that do not fit, or cannot be placed.
         RuntimeError: pycolmap is needed and not installed.
     """
@@ -62,9 +64,18 @@ def prepare(options: PrepareOptions, narrator: Narrator | None = None) -> Prepar
     poses = options.cameras.poses
     cloud = options.seeds.dense_cloud
     read = [*given.values(), *(path.expanduser() for path in (poses, cloud) if path is not None)]
-    folder, goes_on = open_work_folder(options, files_in(read))
-    if goes_on:
-        told.say("Going on with what an interrupted preparation left.")
+    with work_folder(options, files_in(read)) as (folder, goes_on):
+        if goes_on:
+            told.say("Going on with what an interrupted preparation left.")
+        record = _make_scene(options, given, folder, told)
+        folder.finish(options.output_dir)
+    return Prepared(options.output_dir, record)
+
+
+def _make_scene(
+    options: PrepareOptions, given: Mapping[str, Path], folder: WorkFolder, told: Narrator
+) -> dict[str, Any]:
+    """Everything the scene's folder holds; what was done."""
     videos = [read_video(name, path) for name, path in given.items()]
     _say_names(videos, told)
     starts = _start_times(options, videos, told)
@@ -101,9 +112,8 @@ def prepare(options: PrepareOptions, narrator: Narrator | None = None) -> Prepar
         "bounds": bounds_from,
         "seeds": seeds_how,
     }
-    (folder.scene / "preparation.json").write_text(json.dumps(record, indent=1) + "\n", "utf8")
-    folder.finish(options.output_dir)
-    return Prepared(options.output_dir, record)
+    write_json(folder.scene / "preparation.json", record)
+    return record
 
 
 def _say_names(videos: Sequence[SourceVideo], told: Narrator) -> None:
@@ -183,7 +193,7 @@ def _cameras(
         "(median), up (z) is what the cameras hold as up, and the origin lies amid the points."
     )
     write_rig(folder.cameras, rig)
-    facts.write_text(json.dumps(how), "utf8")
+    write_json(facts, how)
     return rig, how
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from moegs_ns.files import write_json
 from moegs_ns.scene.lens import Lens
 
 
@@ -52,9 +53,7 @@ def write_rig(path: Path, rig: Rig) -> None:
         "near_far": None if rig.near_far is None else rig.near_far.tolist(),
         "points": None if rig.points is None else rig.points.round(6).tolist(),
     }
-    unfinished = path.with_suffix(".unfinished")
-    unfinished.write_text(json.dumps(content), "utf8")
-    unfinished.replace(path)
+    write_json(path, content)
 
 
 def read_rig(path: Path) -> Rig:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from moegs_ns.files import write_json
 from moegs_ns.preparation.agreeing_places import agreeing_places
 from moegs_ns.preparation.dense_cloud import read_dense_cloud
 from moegs_ns.preparation.narrator import Narrator
@@ -128,7 +129,7 @@ def _matched(
         instant, images = shown[0][0], [image for _, image in shown]
         cloud, facts = _of_instant(options, views, images)
         write_ply(folder.seeds(instant), cloud)
-        folder.seed_facts(instant).write_text(json.dumps(facts), "utf8")
+        write_json(folder.seed_facts(instant), facts)
         tick()
     clouds = [read_ply(folder.seeds(instant)) for instant in instants]
     last = max(1, views.num_frames - 1)

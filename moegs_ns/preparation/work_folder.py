@@ -8,9 +8,13 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from moegs_ns.files import write_json
+from moegs_ns.folder_lock import LOCK_NAME, FolderLock
 from moegs_ns.preparation.options import PrepareOptions
 
 _PLAN = "plan.json"
@@ -20,7 +24,7 @@ _VERSION = 1
 
 @dataclass(frozen=True)
 class WorkFolder:
-    """``SCENE.preparing``."""
+    """``SCENE.preparing``, which is this process's own until it is done."""
 
     root: Path
 
@@ -48,18 +52,20 @@ class WorkFolder:
         shutil.rmtree(self.root)
 
 
-def open_work_folder(options: PrepareOptions, files: list[Path]) -> tuple[WorkFolder, bool]:
-    """The folder of this very preparation, with what is in it; one of another is emptied.
+@contextmanager
+def work_folder(options: PrepareOptions, files: list[Path]) -> Iterator[tuple[WorkFolder, bool]]:
+    """The folder of this very preparation, with what is in it, and nobody else in it; one of another is emptied.
 
     Args:
         options: of the preparation.
         files: that it reads.
 
-    Returns:
+    Yields:
         The folder, and whether an interrupted preparation goes on.
 
     Raises:
         FileExistsError: the scene's folder is there and not empty.
+        FolderIsBusyError: another process prepares it right now.
     """
     output = options.output_dir
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
@@ -71,12 +77,24 @@ def open_work_folder(options: PrepareOptions, files: list[Path]) -> tuple[WorkFo
     plan = {"version": _VERSION, "files": rows, "options": asdict(options)}
     digest = hashlib.sha256(json.dumps(plan, default=str, sort_keys=True).encode()).hexdigest()
     known = root / _PLAN
-    goes_on = known.is_file() and json.loads(known.read_text("utf8")).get("digest") == digest
-    if root.exists() and not goes_on:
-        shutil.rmtree(root)
-    (root / "scene").mkdir(parents=True, exist_ok=True)
-    known.write_text(json.dumps({"digest": digest, "output": str(output)}), "utf8")
-    return WorkFolder(root), goes_on
+    root.mkdir(parents=True, exist_ok=True)
+    with FolderLock(root, "name another --output-dir") as lock:
+        lock.acquire()
+        goes_on = known.is_file() and json.loads(known.read_text("utf8")).get("digest") == digest
+        if not goes_on:
+            _empty(root)
+        (root / "scene").mkdir(exist_ok=True)
+        write_json(known, {"digest": digest, "output": str(output)})
+        yield WorkFolder(root), goes_on
+
+
+def _empty(folder: Path) -> None:
+    """Remove what is in a folder, but for its lock."""
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        elif entry.name != LOCK_NAME:
+            entry.unlink()
 
 
 def files_in(paths: list[Path]) -> list[Path]:

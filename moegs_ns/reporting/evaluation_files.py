@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from moegs_ns.runs.checkpoint_files import CHECKPOINT_FOLDER, list_checkpoints
-from moegs_ns.runs.record import read_run_record
+from moegs_ns.runs.record import RUN_RECORD_NAME, read_run_record
 
 EVALUATION_NAME = "eval_test.json"
 """Scores of a run's newest checkpoint on the test cameras, as ``ns-eval`` writes them, in the run folder."""
 
 _BYTES_PER_FLOAT = 4
+_IDENTIFYING_PARTS = 3  # <scene>/<method>/<name>, below the output folder
 _SAME_SCORE = 0.05  # dB; renders of one checkpoint by two programs differ by far less
 
 
@@ -93,7 +94,19 @@ class RunResult:
         folders = self.record["expert"].get("config", {}).get("experts", [])
         if len(folders) != len(self.expert_names):
             return [f"{name}: its run is not known" for name in self.expert_names]
-        return [self._expert(name, Path(folder)) for name, folder in zip(self.expert_names, folders, strict=True)]
+        return [
+            self._expert(name, self._where_now(Path(folder)))
+            for name, folder in zip(self.expert_names, folders, strict=True)
+        ]
+
+    def _where_now(self, folder: Path) -> Path:
+        """Where an expert's run lies: as recorded, or, where that is gone, in the output folder this run lies in, since
+        those are moved and copied as a whole. `_expert` makes sure of it by its scores."""
+        if folder.is_dir():
+            return folder
+        beside = self.folder.absolute().parents[_IDENTIFYING_PARTS - 1 :][:1]
+        places = (place.joinpath(*folder.parts[-_IDENTIFYING_PARTS:]) for place in beside)
+        return next((place for place in places if (place / RUN_RECORD_NAME).is_file()), folder)
 
     def _expert(self, name: str, folder: Path) -> "RunResult | str":
         if not folder.is_dir():
@@ -136,8 +149,12 @@ def read_result(run: Path) -> RunResult:
             f"expected what ns-eval writes in {file}, found no JSON ({error}); write it anew: {again}"
         ) from error
     scores = content.get("results", {}) if isinstance(content, dict) else {}
-    if "protocol" not in scores or "psnr" not in scores:
+    needed = ["psnr", *(f"expert_{name}/psnr" for name in record.get("model", {}).get("experts", []))]
+    if not isinstance(scores, dict) or not isinstance(scores.get("protocol"), dict):
         raise ValueError(f"expected what ns-eval writes in {file}, found other data; write it anew: {again}")
+    wrong = [name for name in needed if type(scores.get(name)) not in (int, float)]
+    if wrong:
+        raise ValueError(f"expected numbers for {', '.join(wrong)} in {file}, found none; write it anew: {again}")
     saved = list_checkpoints(folder / CHECKPOINT_FOLDER)
     if saved and max(saved) != scores["protocol"].get("step"):
         raise ValueError(

@@ -5,13 +5,13 @@ for those who read the file with other tools. ``report_schema.json``, beside thi
 """
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from moegs_ns.files import write_json
 from moegs_ns.reporting.evaluation_files import RunResult
 from moegs_ns.reporting.numbers import deviation, mean
 from moegs_ns.reporting.stored_results import StoredResult
@@ -185,13 +185,7 @@ def _shared_protocol(runs: Sequence[RunResult]) -> dict[str, Any]:
 
 def write_report(file: Path, content: Mapping[str, Any]) -> Path:
     """Write a report; readers see the old or the new file, never half of one."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    scratch = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    try:
-        scratch.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", "utf8")
-        scratch.replace(file)
-    finally:
-        scratch.unlink(missing_ok=True)
+    write_json(file, content)
     return file
 
 

@@ -6,7 +6,7 @@ from moegs_ns.reporting.evaluation_files import RunResult
 from moegs_ns.reporting.numbers import mean_and_deviation
 from moegs_ns.reporting.routers import router_label
 from moegs_ns.reporting.rows import QUALITY, mixture_facts
-from moegs_ns.reporting.table_notes import HEADERS, protocol_notes, seeds_of
+from moegs_ns.reporting.table_notes import HEADERS, protocol_notes, seeds_of, speed_note
 from moegs_ns.reporting.tables import Table, comparable
 
 _DIGITS = {"psnr": ".2f", "psnr_dynamic": ".2f", "flicker": ".2f"}
@@ -41,7 +41,8 @@ def _table(routers: dict[str, list[RunResult]]) -> Table:
         cells.append(_mean([result.training_seconds for result in group], ",.0f"))
         rows.append([label, *cells])
     counts = {label: len({result.seed for result in group}) for label, group in routers.items()}
-    notes = protocol_notes(runs)
+    measured = [(label, result) for label, group in routers.items() for result in group]
+    notes = [*protocol_notes(runs, measured), speed_note(measured)]
     if len(set(counts.values())) > 1:
         notes.append(f"Seeds: {'; '.join(f'{label} {count}' for label, count in counts.items())}.")
     first = runs[0]

@@ -129,8 +129,7 @@ def _state(protocol: Mapping[str, Any]) -> str:
 
 def cost_notes(measured: Measured, has_oracles: bool, stored: bool) -> list[str]:
     """What speed and size mean; ``stored``: sizes are those of checkpoints."""
-    rendered = _where([(row, run) for row, run in measured if "fps" in run.scores], _rendered_on)
-    trained = _where([(row, run) for row, run in measured if run.training_seconds is not None], _trained_on)
+    rendered, trained = _measured_on(measured)
     size = "what a checkpoint holds of the model" if stored else "parameters as 32-bit floats"
     notes = [
         f"FPS: one over the median time of a render{rendered}. N: Gaussians. MB: {size}, 10^6 bytes. "
@@ -143,6 +142,18 @@ def cost_notes(measured: Measured, has_oracles: bool, stored: bool) -> list[str]
             "smallest error per pixel (smoothed: averaged over 9x9 pixels), for which they need the truth."
         )
     return notes
+
+
+def speed_note(measured: Measured) -> str:
+    """What speed and training time mean, and on what devices they were measured."""
+    rendered, trained = _measured_on(measured)
+    return f"FPS: one over the median time of a render{rendered}. Train s: seconds of training steps{trained}."
+
+
+def _measured_on(measured: Measured) -> tuple[str, str]:
+    """Where the rows' renders, and where their trainings, were timed."""
+    rendered = _where([(row, run) for row, run in measured if "fps" in run.scores], _rendered_on)
+    return rendered, _where([(row, run) for row, run in measured if run.training_seconds is not None], _trained_on)
 
 
 def _where(measured: Measured, device_of: Callable[[RunResult], str]) -> str:

@@ -78,10 +78,21 @@ class EnsembleModelConfig(ModelConfig):
             data: `scene_facts` of the data to train on, empty when unknown.
 
         Raises:
-            FileNotFoundError, ValueError: no runs of experts, or experts of other frames or another scene.
+            FileNotFoundError, ValueError: no runs of experts, experts of other frames or another scene, or options out
+                of range.
         """
         specs = require_expert_runs(self.experts)
         check_same_scene(specs, data)  # its warnings are shown once, when training begins
+        self.check_options(len(specs))
+
+    def check_options(self, num_experts: int) -> None:
+        """Refuse options out of range for so many experts, before anything is built.
+
+        Raises:
+            ValueError: one is.
+        """
+        if not 0 <= self.ssim_weight <= 1:
+            raise ValueError(f"expected --pipeline.model.ssim-weight from 0 to 1, found {self.ssim_weight}")
 
     def prepare_resume(self, run: Path) -> None:
         """The trainer calls this before it builds the model to resume ``run``: the experts are those of ``run``."""

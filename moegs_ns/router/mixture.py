@@ -1,6 +1,7 @@
 """The mixture: experts, frozen as a rule, a router, and the picture they make together (MoE-GS Eq. 8)."""
 
 import dataclasses
+import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -69,6 +70,15 @@ class MixtureModelConfig(RouterOptions, PruningOptions, EnsembleModelConfig):
     composite colours; where it cannot be, a message says why and frames are drawn the ordinary way. Off by default: its
     values have not been tested on a GPU yet."""
 
+    def check_options(self, num_experts: int) -> None:
+        """As for every ensemble; also the gate's and the router's."""
+        super().check_options(num_experts)
+        for temperature in (self.train_temperature, self.eval_temperature):
+            gate(torch.zeros(num_experts or max(1, self.top_k)), temperature, self.top_k)
+        if not 0 <= self.distrust < math.inf:
+            raise ValueError(f"expected --pipeline.model.distrust of 0 or more, found {self.distrust}")
+        make_router(self, [1] * num_experts)
+
 
 class MixtureModel(EnsembleModel):
     """K experts and the router that blends their images per pixel.
@@ -90,8 +100,7 @@ class MixtureModel(EnsembleModel):
     def populate_modules(self) -> None:
         """Refuse an impossible gate now, not at the first evaluation; then load the experts."""
         config = self.config
-        for temperature in (config.train_temperature, config.eval_temperature):
-            gate(torch.zeros(len(config.experts) or max(1, config.top_k)), temperature, config.top_k)
+        config.check_options(len(config.experts))
         super().populate_modules()
         config.source = None  # it has served: a resumed run's record is that of one never interrupted
 

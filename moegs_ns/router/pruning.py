@@ -33,7 +33,7 @@ class PruningTarget:
         threshold: remove what scores less, instead of a share.
 
     Raises:
-        ValueError: a share out of range, or both.
+        ValueError: a share or threshold out of range, or both.
     """
 
     ratio: float = 0.0
@@ -42,6 +42,8 @@ class PruningTarget:
     def __post_init__(self) -> None:
         if not 0 <= self.ratio < 1:
             raise ValueError(f"expected a share of Gaussians to prune from 0 to below 1, found {self.ratio}")
+        if self.threshold is not None and not 0 <= self.threshold < float("inf"):
+            raise ValueError(f"expected a threshold to prune by of 0 or more, found {self.threshold}")
         if self.threshold is not None and self.ratio:
             raise ValueError(
                 f"expected a ratio or a threshold to prune by, found both ({self.ratio} and {self.threshold})"

@@ -1,7 +1,6 @@
 """Checkpoint files written so that a killed process never leaves a broken one, and read without running their code."""
 
 import io
-import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,9 +8,10 @@ from typing import Any
 
 import torch
 
+from moegs_ns.files import remove_leftovers, written_whole
 from moegs_ns.runs.checkpoint_files import checkpoint_name, list_checkpoints
 
-_SCRATCH_PREFIX = ".checkpoint-"
+_SUFFIX = ".ckpt"
 
 
 def write_checkpoint(
@@ -27,19 +27,20 @@ def write_checkpoint(
         folder: the checkpoint folder, created when missing.
         scratch_folder: where the unfinished file lies; on the same file system as ``folder``, but not inside it.
         only_latest: remove all other checkpoints of ``folder`` afterwards.
+
+    Raises:
+        OSError: the disk is full, or the folder may not be written to; the message says which steps are lost.
     """
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / checkpoint_name(step)
-    scratch = scratch_folder / f"{_SCRATCH_PREFIX}{os.getpid()}.tmp"
     try:
-        with scratch.open("wb") as file:
+        with written_whole(target, durable=True, scratch_folder=scratch_folder) as scratch, scratch.open("wb") as file:
             torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(target)
-    finally:
-        scratch.unlink(missing_ok=True)
-    _flush_folder(folder)
+    except OSError as error:
+        kept = list(list_checkpoints(folder))
+        rest = f"the checkpoint of step {kept[-1]} is whole" if kept else "there is no earlier checkpoint"
+        lost = f"steps {kept[-1] + 1} to {step} are lost" if kept else f"steps 0 to {step} are lost"
+        raise OSError(f"{error}. The checkpoint of step {step} was not written: {lost}, {rest}") from error
     if only_latest:
         for path in list_checkpoints(folder).values():
             if path != target:
@@ -49,8 +50,7 @@ def write_checkpoint(
 
 def remove_unfinished_checkpoints(scratch_folder: Path) -> None:
     """Delete what killed processes left half written in ``scratch_folder``."""
-    for path in scratch_folder.glob(f"{_SCRATCH_PREFIX}*.tmp"):
-        path.unlink(missing_ok=True)
+    remove_leftovers(scratch_folder, suffix=_SUFFIX)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -82,17 +82,6 @@ def _first_line(error: Exception) -> str:
     """What is wrong, without torch's advice to load the file's code as well."""
     lines = [line.strip() for line in str(error).splitlines() if "Unsupported" in line or "GLOBAL" in line]
     return (lines or str(error).splitlines() or [type(error).__name__])[0]
-
-
-def _flush_folder(folder: Path) -> None:
-    """Make a rename durable; systems without folder handles (Windows) have nothing to flush."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def stored_megabytes(state: Mapping[str, Any]) -> float:

@@ -20,6 +20,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from moegs_ns.files import write_json
+
 SCHEMA_VERSION = 1
 RUN_RECORD_NAME = "run.json"
 _PACKAGES = ("moegs_ns", "nerfstudio", "torch", "gsplat", "numpy")
@@ -29,6 +31,53 @@ _NOT_SOURCE = tuple(
     f":(exclude){path}" for path in ("benchmarks/results", "docs/results.md", "docs/experts.md", "docs/performance.md")
 )
 _REQUIRED = ("method", "expert", "scene", "versions", "progress")
+_NUMBER = (int, float)
+#: Types of what readers rely on; parts that a record lacks are not looked at.
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    "method": str,
+    "expert": dict,
+    "expert.name": str,
+    "expert.config": dict,
+    "expert.config.experts": list,
+    "scene": dict,
+    "scene.scene": str,
+    "scene.data": str,
+    "scene.num_frames": int,
+    "scene.first_frame": int,
+    "scene.fps": _NUMBER,
+    "scene.near": _NUMBER,
+    "scene.far": _NUMBER,
+    "scene.cameras": dict,
+    "scene.resolution": list,
+    "versions": dict,
+    "progress": dict,
+    "progress.steps_done": int,
+    "progress.steps_total": int,
+    "progress.training_seconds": _NUMBER,
+    "model": dict,
+    "model.experts": list,
+    "model.scene_facts": dict,
+    "model.scene_facts.num_frames": int,
+    "model.scene_facts.camera_extent": _NUMBER,
+    "model.scene_facts.near": _NUMBER,
+    "model.scene_facts.far": _NUMBER,
+    "model.expert_origins": dict,
+    "model.num_gaussians": int,
+    "model.num_gaussians_per_expert": dict,
+    "datamanager": dict,
+    "datamanager.dataparser": dict,
+    "learning_rates": dict,
+    "num_parameters": int,
+    "seed": int,
+    "device": dict,
+    "command": str,
+}
+#: Types of everything in a table, by the table's place.
+_TYPES_WITHIN: dict[str, type] = {"scene.cameras": list, "model.expert_origins": dict}
+#: What may be there without a value.
+_OPTIONAL = ("scene.data", "seed", "num_parameters", "command", "model.num_gaussians", "progress.training_seconds")
+_NOTHING: Any = ()  # where a record has no such key
+_NAMES = {dict: "a table", list: "a list", str: "a text", int: "a whole number", _NUMBER: "a number"}
 
 
 def plain(value: Any) -> Any:
@@ -63,13 +112,7 @@ def plain(value: Any) -> Any:
 
 def write_run_record(path: Path, record: Mapping[str, Any]) -> None:
     """Write the record; readers see the old or the new file, never half of one."""
-    text = json.dumps(plain(record), indent=2, allow_nan=False) + "\n"
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        scratch.write_text(text, "utf8")
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
+    write_json(path, plain(record), indent=2)
 
 
 def read_run_record(path: Path) -> dict[str, Any]:
@@ -104,7 +147,51 @@ def read_run_record(path: Path) -> dict[str, Any]:
     missing = [key for key in _REQUIRED if key not in record]
     if missing:
         raise ValueError(f"expected the keys {missing} in the run record {file}, found none; the file was altered")
-    return record
+    _check_types(record, file)
+    lacking = [key for key in ("name", "config") if key not in record["expert"]]
+    if lacking:
+        raise ValueError(f"expected the keys {lacking} of the expert in the run record {file}, found none")
+    return {**record, **{part: _Part(record[part], part, file) for part in ("scene", "progress")}}
+
+
+class _Part(dict[str, Any]):
+    """A part of a record; a key that somebody needs and that is not there is told by its name."""
+
+    def __init__(self, values: Mapping[str, Any], name: str, file: Path) -> None:
+        super().__init__(values)
+        self._name, self._file = name, file
+
+    def __missing__(self, key: str) -> Any:
+        raise ValueError(
+            f"expected {key} of the {self._name} in the run record {self._file}, found none; the file was altered"
+        )
+
+
+def _check_types(record: Mapping[str, Any], file: Path) -> None:
+    """Refuse values of other types than readers rely on; parts that the record lacks are not looked at."""
+    for place, kind in _TYPES.items():
+        _check_type(record, place, kind, file)
+    for place, kind in _TYPES_WITHIN.items():
+        for name in _at(record, place):
+            _check_type(record, f"{place}.{name}", kind, file)
+
+
+def _check_type(record: Mapping[str, Any], place: str, kind: type | tuple[type, ...], file: Path) -> None:
+    value = _at(record, place)
+    if value is _NOTHING or (value is None and place in _OPTIONAL):
+        return
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise ValueError(
+            f"expected {_NAMES[kind]} as {place} in the run record {file}, found {value!r}; the file was altered"
+        )
+
+
+def _at(record: Mapping[str, Any], place: str) -> Any:
+    """What stands at ``scene.fps``, say."""
+    found: Any = record
+    for key in place.split("."):
+        found = found.get(key, _NOTHING) if isinstance(found, dict) else _NOTHING
+    return found
 
 
 def describe_versions() -> dict[str, str | None]:

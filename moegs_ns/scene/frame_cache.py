@@ -8,10 +8,8 @@ entry. A file lock beside the folder makes a second process wait for the first a
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -21,6 +19,7 @@ from typing import Any
 import filelock
 import numpy as np
 
+from moegs_ns.files import require_room, write_json, written_whole
 from moegs_ns.paths import user_cache_dir
 from moegs_ns.scene.decoding import decoder_version, iterate_frames
 from moegs_ns.scene.frame_sources import FrameSource, fingerprint, label_of
@@ -28,7 +27,6 @@ from moegs_ns.scene.lens import STRAIGHTENING_VERSION, Lens, straightened
 
 _FRAMES_FILE = "frames.rgb24"
 _MARKER_FILE = "complete.json"
-_SPARE_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -159,19 +157,14 @@ def _decode(entry: CacheEntry, on_frame: Callable[[], None]) -> None:
     frames = entry.frames
     entry.folder.mkdir(parents=True, exist_ok=True)
     (entry.folder / _MARKER_FILE).unlink(missing_ok=True)
-    partial = entry.path.with_suffix(".partial")
-    with partial.open("wb") as file:
+    # Durable: the marker must never outlive the frames it vouches for.
+    with written_whole(entry.path, durable=True) as scratch, scratch.open("wb") as file:
         for image in training_frames(frames):
             file.write(image.data)
             on_frame()
-        file.flush()
-        os.fsync(file.fileno())  # the marker must never outlive the frames it vouches for
-    partial.replace(entry.path)
     source = frames.source[0] if isinstance(frames.source, tuple) else frames.source
     marker = {"shape": frames.shape, "first_frame": frames.first_frame, "source": str(source)}
-    unfinished = entry.folder / (_MARKER_FILE + ".partial")
-    unfinished.write_text(json.dumps(marker))
-    unfinished.replace(entry.folder / _MARKER_FILE)
+    write_json(entry.folder / _MARKER_FILE, marker)
 
 
 def _resize(image: np.ndarray, width: int, height: int) -> np.ndarray:
@@ -184,17 +177,14 @@ def _resize(image: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def check_disk_space(entries: list[CacheEntry], root: Path) -> None:
-    """Raises OSError (ENOSPC) when the given entries, still to be decoded, do not fit on the cache's disk."""
-    needed = sum(entry.frames.num_bytes for entry in entries)
-    free = shutil.disk_usage(root).free
-    if needed + _SPARE_BYTES > free:
-        raise OSError(
-            errno.ENOSPC,
-            f"expected {needed / 1e9:.2f} GB of free disk space for the decoded frames of {len(entries)} cameras in "
-            f"{root}, found {free / 1e9:.2f} GB; set MOEGS_CACHE_DIR to a larger disk, use fewer frames "
-            "(--num-frames) or a larger --downscale, or empty the cache with "
-            "moegs_ns.scene.frame_cache.clear_frame_cache()",
-        )
+    """Raises OSError when the given entries, still to be decoded, do not fit on the cache's disk."""
+    require_room(
+        root,
+        sum(entry.frames.num_bytes for entry in entries),
+        f"the decoded frames of {len(entries)} cameras",
+        "set MOEGS_CACHE_DIR to a larger disk, use fewer frames (--num-frames) or a larger --downscale, or empty the "
+        "cache with moegs_ns.scene.frame_cache.clear_frame_cache()",
+    )
 
 
 def clear_frame_cache() -> int:

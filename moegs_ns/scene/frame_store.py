@@ -29,6 +29,8 @@ from moegs_ns.scene.frame_cache import (
 from moegs_ns.scene.frame_sources import label_of
 
 RESIDENT_BYTES = 128 << 20
+#: Linux's fault_around_bytes, unless an administrator chose otherwise.
+_FAULT_WINDOW = 64 << 10
 
 
 class FrameStore:
@@ -41,7 +43,8 @@ class FrameStore:
         cameras: which frames of which sources; the position in this list is the camera's index.
         root: cache folder; default ``user_cache_dir() / "frames"``.
         max_open_cameras: memory maps (and file descriptors) kept at a time; least recently used ones are closed.
-        max_resident_bytes: frames touched before their pages are given back to the kernel.
+        max_resident_bytes: of frames in this process's memory; before more are, all pages are given back to the
+            kernel. A single frame may be larger.
     """
 
     def __init__(
@@ -91,9 +94,9 @@ class FrameStore:
         if not 0 <= frame_index < frames.num_frames:
             raise IndexError(f"expected a frame index in [0, {frames.num_frames}), found {frame_index}")
         with self._lock:
-            images = self._map(camera_index)
-            self._give_pages_back(frames.num_bytes // frames.num_frames)
-            return images[frame_index]
+            frame = self._map(camera_index)[frame_index]
+            self._give_pages_back(_touched_bytes(frame))
+            return frame
 
     def prepare(self, camera_indices: Sequence[int] | None = None) -> list[int]:
         """Decode these cameras (default: all) unless they already are, with a progress bar.
@@ -161,10 +164,21 @@ class FrameStore:
         return images
 
     def _give_pages_back(self, frame_bytes: int) -> None:
-        """Keep the resident size of this process flat; views stay valid, their pages fault in again."""
+        """Keep the resident size of this process flat; views stay valid, their pages fault in again.
+
+        Args:
+            frame_bytes: what reading the frame that is handed out now will make resident.
+        """
         self._touched_bytes += frame_bytes
-        if self._touched_bytes < self._max_resident_bytes or not hasattr(mmap, "MADV_DONTNEED"):
+        if self._touched_bytes <= self._max_resident_bytes or not hasattr(mmap, "MADV_DONTNEED"):
             return
-        self._touched_bytes = 0
+        self._touched_bytes = frame_bytes
         for mapped, _ in self._maps.values():
             mapped.madvise(mmap.MADV_DONTNEED)
+
+
+def _touched_bytes(frame: np.ndarray) -> int:
+    """Bytes that become resident when a frame is read: Linux maps what lies around a page with it, in aligned windows,
+    which of small pictures is many times their own size."""
+    start = frame.__array_interface__["data"][0]
+    return (-(-(start + frame.nbytes) // _FAULT_WINDOW) - start // _FAULT_WINDOW) * _FAULT_WINDOW

@@ -13,6 +13,8 @@ from typing import BinaryIO
 
 import numpy as np
 
+from moegs_ns.files import written_whole
+
 _TYPES = {
     **dict.fromkeys(("char", "int8"), "i1"),
     **dict.fromkeys(("uchar", "uint8"), "u1"),
@@ -124,7 +126,7 @@ def write_ply(path: Path, cloud: PointCloud, ascii: bool = False) -> None:
         vertices["time"] = cloud.time[:, 0]
     lines = ["ply", f"format {'ascii' if ascii else 'binary_little_endian'} 1.0", f"element vertex {len(cloud)}"]
     lines += [f"property {'uchar' if kind == 'u1' else 'float'} {name}" for name, kind in fields]
-    with path.open("wb") as file:
+    with written_whole(path) as scratch, scratch.open("wb") as file:
         file.write(("\n".join([*lines, "end_header"]) + "\n").encode())
         if ascii:
             np.savetxt(file, vertices, fmt=["%.9g" if kind == "<f4" else "%d" for _, kind in fields])

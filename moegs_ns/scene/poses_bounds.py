@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from moegs_ns.files import written_whole
 from moegs_ns.scene.geometry import check_rotations
 
 
@@ -86,4 +87,5 @@ def write_poses_bounds(path: Path, cameras: PosesBounds) -> None:
     widths, heights = cameras.sizes.T
     intrinsics = np.stack([heights, widths, cameras.focals], axis=1)
     poses = np.stack([-up, right, backward, centre, intrinsics], axis=2)
-    np.save(path, np.concatenate([poses.reshape(-1, 15), cameras.near_far], axis=1))
+    with written_whole(path) as scratch:
+        np.save(scratch, np.concatenate([poses.reshape(-1, 15), cameras.near_far], axis=1))

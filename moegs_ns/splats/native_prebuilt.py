@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
+from moegs_ns.files import write_json
 from moegs_ns.paths import prebuilt_kernels_dir
 from moegs_ns.splats.kernel_cache import Build, NativeBuildError, compiler_version
 from moegs_ns.splats.native_build import compile_library
@@ -121,5 +122,5 @@ def compile_levels(folder: Path, compiler: Sequence[str]) -> list[Build]:
     with ThreadPoolExecutor(len(LEVELS)) as pool:
         builds = dict(zip(LEVELS, pool.map(compile_one, LEVELS), strict=True))
     record = {level: asdict(build) for level, build in builds.items()}
-    (folder / _RECORD).write_text(json.dumps(record, indent=2) + "\n")
+    write_json(folder / _RECORD, record, indent=2)
     return list(builds.values())

@@ -5,6 +5,7 @@ before anything is built or written, so ``config.yml`` names them like that of a
 """
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,7 +14,7 @@ import tyro
 from nerfstudio.models.base_model import Model, ModelConfig
 from nerfstudio.utils.rich_utils import CONSOLE
 
-from moegs_ns.distill.loss import Variant
+from moegs_ns.distill.loss import Distillation, Variant
 from moegs_ns.distill.student import FUSED, Recipe, is_run, recipe_of_run, recipe_of_student, recipe_of_teacher
 from moegs_ns.distill.teacher_cache import Precision
 from moegs_ns.experts.registry import expert_family, family_of
@@ -29,6 +30,8 @@ from moegs_ns.training.rebuild import optimizer_of_record
 from moegs_ns.training.teaching import DistillPipeline
 from moegs_ns.training.trainer_config import MoegsTrainerConfig
 
+#: Of --pseudo-views-every: one step of two shows the video.
+_SHORTEST_CYCLE = 2
 # Decided by who trains, not by the recipe.
 _OWN_DATA_OPTIONS = ("data", "dataparser", "sampling_seed", "ram_budget")
 
@@ -78,6 +81,28 @@ class DistillPipelineConfig(MoegsPipelineConfig):
     """How gates are kept on disk: `uint8`, at most 1/510 off, or `half`, twice as large and a tenth of that."""
     model: ModelConfig = field(default_factory=StudentModelConfig)
 
+    def check_options(self) -> None:
+        """Refuse options out of range, or that exclude each other, before anything is written.
+
+        Raises:
+            ValueError: the message names the option.
+        """
+        Distillation(self.ground_truth_weight, self.variant, self.balanced)
+        if self.pseudo_views < 0:
+            raise ValueError(f"expected --pseudo-views of 0 or more, found {self.pseudo_views}")
+        if self.pseudo_views and self.pseudo_views_every < _SHORTEST_CYCLE:
+            raise ValueError(
+                f"expected --pseudo-views-every of at least {_SHORTEST_CYCLE}, found {self.pseudo_views_every}: some "
+                "steps must show the video"
+            )
+        if not 0 <= self.teacher_cache_gb < math.inf:
+            raise ValueError(f"expected --teacher-cache-gb of 0 or more, found {self.teacher_cache_gb}")
+        if self.variant == "weighted" and is_run(self.student):
+            raise ValueError(
+                "expected one of the teacher's experts behind --student for --variant weighted, found the run "
+                f"{self.student}, for which it has no gate; give --variant unweighted"
+            )
+
     def make_paths_absolute(self) -> None:
         """So that the run's ``config.yml`` works from any folder."""
         if self.teacher is not None:
@@ -107,6 +132,7 @@ class DistillTrainerConfig(MoegsTrainerConfig):
             ValueError, FileNotFoundError: no teacher, no such expert, data of another scene, or as for every method.
         """
         self.make_paths_absolute()
+        self.pipeline.check_options()
         pipeline, resumed = self.pipeline, self._resumed_run()
         if isinstance(pipeline.model, StudentModelConfig):
             if resumed is not None:

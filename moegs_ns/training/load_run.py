@@ -4,9 +4,6 @@
 ``moegs`` command shows or measures of a run goes through here.
 """
 
-import dataclasses
-import types
-import typing
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +16,7 @@ from nerfstudio.models.base_model import Model
 from torch import Tensor
 
 from moegs_ns import compat
+from moegs_ns.experts import plain_config
 from moegs_ns.router.experts import read_expert
 from moegs_ns.router.fused import FusedModelConfig
 from moegs_ns.router.mixture import MixtureModelConfig
@@ -137,7 +135,10 @@ def load_model(run: Path, device: torch.device | str | None = None) -> Model:
 def _model(
     run: Path, record: Mapping[str, Any], checkpoint: Mapping[str, Any], device: torch.device | str | None
 ) -> Model:
-    model = _ensemble(run, record, checkpoint) if record["expert"]["name"] in _ENSEMBLES else _expert(run)
+    try:
+        model = _ensemble(run, record, checkpoint) if record["expert"]["name"] in _ENSEMBLES else _expert(run)
+    except ValueError as error:
+        raise ValueError(str(error) if str(run) in str(error) else f"{error}; the run is {run}") from error
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     keep_freed_memory(device)
     return model.to(device).eval()
@@ -217,7 +218,13 @@ def dataparser_of(record: Mapping[str, Any]) -> DynamicDataParserConfig:
     Raises:
         ValueError: as `layout_of`, or another version made the record.
     """
-    config = config_from_plain(layout_of(record).config, record["datamanager"]["dataparser"])
+    layout, options = layout_of(record), record.get("datamanager", {}).get("dataparser")
+    if options is None or record["scene"].get("data") is None:
+        raise ValueError(
+            "expected the data folder and the data parser's options in the run record, found none; another version "
+            "made it, or it was altered"
+        )
+    config = config_from_plain(layout.config, options)
     config.data = Path(record["scene"]["data"])
     return config
 
@@ -226,24 +233,6 @@ def config_from_plain(config: type[Config], values: Mapping[str, Any]) -> Config
     """A config dataclass with the values a run record holds of it; JSON knows neither tuples nor paths.
 
     Raises:
-        ValueError: the record names options this version does not know.
+        ValueError: the record names options this version does not know, or values they cannot have.
     """
-    fields = {item.name: item for item in dataclasses.fields(config) if item.name != "_target"}  # type: ignore[arg-type]
-    unknown = sorted(set(values) - set(fields))
-    if unknown:
-        raise ValueError(
-            f"expected only options of {config.__name__} in the run record, found {unknown}: another version made it"
-        )
-    return config(**{name: _restored(value, fields[name].type) for name, value in values.items()})
-
-
-def _restored(value: Any, declared: Any) -> Any:
-    if isinstance(value, list):
-        return tuple(value)
-    if isinstance(value, str) and Path in _alternatives(declared):
-        return Path(value)
-    return float(value) if value in ("inf", "-inf") else value
-
-
-def _alternatives(declared: Any) -> tuple[Any, ...]:
-    return typing.get_args(declared) if isinstance(declared, types.UnionType) else (declared,)
+    return plain_config.config_from_plain(config, values, config.__name__)

@@ -6,7 +6,7 @@ from typing import Any, get_args, get_type_hints
 from tyro.conf import Suppress
 
 from moegs_ns.experts.preset_tables import check_names, check_types
-from moegs_ns.experts.recipes import TABLE_NUMBERS, expanded_layers, preset_file, read_preset
+from moegs_ns.experts.recipes import TABLE_NUMBERS, expanded_layers, load_recipe, preset_file, read_preset
 
 
 def check_preset_options(expert: str, preset: str) -> None:
@@ -20,10 +20,16 @@ def check_preset_options(expert: str, preset: str) -> None:
         preset: name or TOML file of a preset that `load_recipe` accepts for it, or several joined by ``+``.
 
     Raises:
-        ValueError: the message names file, table, option and what is similar to it.
+        ValueError: the message names file, table, option and what is similar to it; or an option is out of range.
     """
-    for layer in expanded_layers(preset):
+    layers = expanded_layers(preset)
+    for layer in layers:
         _check_layer(expert, layer)
+    if expert != "router" and any(read_preset(layer).get(expert, {}).get("model") for layer in layers):
+        from moegs_ns.experts.option_ranges import check_ranges
+        from moegs_ns.experts.registry import expert_family
+
+        check_ranges(expert_family(expert).config_from_plain(load_recipe(expert, preset).model))
 
 
 def _check_layer(expert: str, preset: str) -> None:

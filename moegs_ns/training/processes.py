@@ -1,21 +1,20 @@
 """Child processes for the commands of a run: their output goes to a log, their run folder is locked, and they can be
 stopped all at once."""
 
-import fcntl
 import os
 import re
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from moegs_ns.folder_lock import HELD_VARIABLE, FolderIsBusyError, FolderLock
 
 #: ``run(command, log, device, append)``, as `Processes.run`; tests put something cheaper in its place.
 RunCommand = Callable[[Sequence[str], Path, str | None, bool], None]
 
-LOCK_NAME = ".moegs.lock"
 CPU = "cpu"
 _SECONDS_FOR_THE_LOCK = 60.0
 _SECONDS_TO_STOP = 20.0
@@ -65,7 +64,23 @@ class Processes:
             InterruptedStageError: `stop` was called.
         """
         log.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(log.parent) as lock, log.open("ab" if append else "wb") as output:
+        with FolderLock(log.parent) as lock:
+            try:
+                # A child whose parent was killed needs a moment to end, so the lock is waited for.
+                lock.acquire(_SECONDS_FOR_THE_LOCK)
+            except FolderIsBusyError as error:
+                raise StageFailedError(str(error)) from error
+            status = self._run_locked(command, log, _environment(device, self.threads), append, lock)
+        if self._stopping:
+            raise InterruptedStageError(f"{command[0]} was stopped")
+        if status != 0:
+            raise StageFailedError(f"{command[0]} failed (exit status {status}): {last_words(log)}; see {log}")
+
+    def _run_locked(
+        self, command: Sequence[str], log: Path, environment: dict[str, str], append: bool, lock: FolderLock
+    ) -> int:
+        """Exit status of the command."""
+        with log.open("ab" if append else "wb") as output:
             with self._guard:
                 if self._stopping:
                     raise InterruptedStageError(f"{command[0]} was not started")
@@ -74,21 +89,17 @@ class Processes:
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     stdin=subprocess.DEVNULL,
-                    env=_environment(device, self.threads),
+                    env={**environment, HELD_VARIABLE: str(log.parent.resolve())},
                     # A Ctrl-C in the terminal is for this process, which then stops its children in order.
                     start_new_session=True,
                     # The child holds the lock too: it stays locked should this process be killed.
-                    pass_fds=(lock,),
+                    pass_fds=lock.descriptors(),
                 )
                 self._running.add(process)
             try:
-                status = process.wait()
+                return process.wait()
             finally:
                 self._running.discard(process)
-        if self._stopping:
-            raise InterruptedStageError(f"{command[0]} was stopped")
-        if status != 0:
-            raise StageFailedError(f"{command[0]} failed (exit status {status}): {last_words(log)}; see {log}")
 
     def stop(self) -> None:
         """End all processes and start no more; those that do not end when asked are killed."""
@@ -132,27 +143,3 @@ def _environment(device: str | None, threads: int | None) -> dict[str, str]:
     if device is not None:
         environment["CUDA_VISIBLE_DEVICES"] = "" if device == CPU else device
     return environment
-
-
-@contextmanager
-def _locked(run: Path) -> Iterator[int]:
-    """Hold the run folder's lock; yields its file descriptor.
-
-    A child whose parent was killed needs a moment to end, so the lock is waited for.
-    """
-    handle = os.open(run / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        deadline = time.monotonic() + _SECONDS_FOR_THE_LOCK
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError as error:
-                if time.monotonic() > deadline:
-                    raise StageFailedError(
-                        f"another process is at work in {run}; wait until it has finished, or stop it"
-                    ) from error
-                time.sleep(0.2)
-        yield handle
-    finally:
-        os.close(handle)

@@ -39,6 +39,8 @@ class PruningPlan:
             if getattr(self, name) < least:
                 option = name.replace("_", "-")
                 raise ValueError(f"expected --{option} of {least} or more, found {getattr(self, name)}")
+        if self.temperature is not None and not 0 < self.temperature < float("inf"):
+            raise ValueError(f"expected a temperature above 0, found {self.temperature}")
 
 
 def prune_run(run: Path, target: Path, plan: PruningPlan) -> dict[str, Any]:

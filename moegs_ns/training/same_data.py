@@ -86,7 +86,8 @@ def read_facts(data: Path, parser: str, options: Sequence[str]) -> dict[str, Any
     if parser not in all_dataparsers:
         raise ValueError(f"expected one of the data parsers {', '.join(sorted(all_dataparsers))}, found {parser}")
     default = all_dataparsers[parser]
-    config = tyro.cli(type(default), default=default, args=list(options), config=(tyro.conf.FlagConversionOff,))
+    plainly = (tyro.conf.FlagConversionOff,)
+    config = tyro.cli(type(default), default=default, args=list(options), config=plainly, prog=parser)
     config.data = data
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # said in training

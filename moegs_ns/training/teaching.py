@@ -82,11 +82,6 @@ class DistillPipeline(MoegsPipeline):
         if not config.pseudo_views:
             self._lessons = Lessons(self._views_of("views", cameras, views_seen, teacher, checkpoint))
             return
-        if config.pseudo_views_every < 2:
-            raise ValueError(
-                f"expected --pseudo-views-every of at least 2, found {config.pseudo_views_every}: some steps must show "
-                "the video"
-            )
         between = views_seen // config.pseudo_views_every
         places = PseudoViews(cameras, config.pseudo_views, self.datamanager.config.sampling_seed)
         views = self._views_of("views", cameras, views_seen - between, teacher, checkpoint)

@@ -1,5 +1,6 @@
 """The trainer of every method: checkpoints that survive a kill, resuming that changes nothing, ``run.json``."""
 
+import contextlib
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -16,6 +17,8 @@ from nerfstudio.utils.misc import step_check
 from nerfstudio.utils.rich_utils import CONSOLE
 from nerfstudio.utils.writer import EventName, TimeWriter
 
+from moegs_ns.files import written_whole
+from moegs_ns.folder_lock import FolderLock
 from moegs_ns.runs import checkpoints
 from moegs_ns.runs.record import (
     RUN_RECORD_NAME,
@@ -58,8 +61,10 @@ class MoegsTrainer(Trainer):
 
     def setup(self, test_mode: Literal["test", "val", "inference"] = "val") -> None:
         """Build pipeline, optimizers, viewer and writers, load the checkpoint to resume from, write ``run.json``."""
-        super().setup(test_mode)
         self.base_dir.mkdir(parents=True, exist_ok=True)
+        self._lock = FolderLock(self.base_dir)  # held until the training ends, or nobody holds the trainer any more
+        self._lock.acquire()
+        super().setup(test_mode)
         checkpoints.remove_unfinished_checkpoints(self.base_dir)
         self._record = self._describe_run()
         self._update_record(self._start_step)
@@ -138,13 +143,17 @@ class MoegsTrainer(Trainer):
         except BaseException as error:
             interrupted = isinstance(error, KeyboardInterrupt)
             self._status = "interrupted" if interrupted else f"failed: {type(error).__name__}: {error}"
-            self._update_record(self.step + 1)
+            with contextlib.suppress(OSError):  # a full disk: what stopped the training is to be told, not this
+                self._update_record(self.step + 1)
             raise
+        finally:
+            self._lock.release()
 
     def _save_dataparser_transform(self) -> None:
         datamanager = self.pipeline.datamanager
         if hasattr(datamanager, "train_dataparser_outputs"):
-            datamanager.train_dataparser_outputs.save_dataparser_transform(self.base_dir / "dataparser_transforms.json")
+            with written_whole(self.base_dir / "dataparser_transforms.json") as scratch:
+                datamanager.train_dataparser_outputs.save_dataparser_transform(scratch)
 
     def finish_untrained(self) -> None:
         """Write the checkpoint of the step that was loaded, of a model that was changed since and is not to be trained.
@@ -159,6 +168,7 @@ class MoegsTrainer(Trainer):
             restore_random_state(self._random_state)
         self.step, self._status = self._start_step - 1, "finished"
         self.save_checkpoint(self.step)
+        self._lock.release()
 
     def _train_and_log(self, step: int) -> None:
         with self.train_lock, TimeWriter(writer, EventName.ITER_TRAIN_TIME, step=step) as timer:

@@ -6,10 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from nerfstudio.configs.base_config import LoggingConfig, MachineConfig, ViewerConfig
 from nerfstudio.engine.trainer import TrainerConfig
 from nerfstudio.pipelines.base_pipeline import VanillaPipelineConfig
+from nerfstudio.utils.rich_utils import CONSOLE
 
+from moegs_ns.files import write_text
+from moegs_ns.folder_lock import refuse_if_busy
 from moegs_ns.router.same_scene import scene_facts
 from moegs_ns.runs.checkpoint_files import find_checkpoint
 from moegs_ns.runs.paths import absolute
@@ -65,9 +69,12 @@ class MoegsTrainerConfig(TrainerConfig):
         return super().get_base_dir()
 
     def save_config(self) -> None:
-        """Write ``config.yml``, unless the options cannot work."""
+        """Write ``config.yml``, unless the options cannot work or another process is at work in the run folder."""
         self.prepare()
-        super().save_config()
+        refuse_if_busy(self.get_base_dir())
+        config = self.get_base_dir() / "config.yml"
+        CONSOLE.log(f"Saving config to: {config}")
+        write_text(config, yaml.dump(self))
 
     def prepare(self) -> None:
         """Refuse options that would fail later in a less helpful way, and settle which checkpoint to resume from.

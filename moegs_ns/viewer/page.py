@@ -57,6 +57,8 @@ class ViewerPage(ViewerControl):
             control_layout="collapsible", dark_mode=True, show_share_button=False, brand_color=_BRAND
         )
         self.server.on_client_connect(lambda client: RenderThread.take_over(self, viewer, client))
+        # viser 0.2.7 leaves a task behind for each window that is closed, which waits for the next flush.
+        self.server.on_client_disconnect(lambda client: self.server.flush())
 
     def _choose_panels(self, model: Model) -> None:
         cameras = getattr(self._dataset, "cameras", None)

@@ -68,7 +68,7 @@ def test_a_file_appears_when_complete(tmp_path: Path) -> None:
 def test_a_full_disk_is_told_beforehand(tmp_path: Path) -> None:
     folder = begun(tmp_path / "export")
     folder.require_space(1)
-    with pytest.raises(ValueError, match=r"expected 10000000000.00 GB of space .*\(--frames ::2\)"):
+    with pytest.raises(OSError, match=r"expected 10000000000.00 GB of room for the frames to come .*\(--frames ::2\)"):
         folder.require_space(10**19)
 
 

@@ -17,6 +17,7 @@ PACKAGE = ROOT / "moegs_ns"
 MAY_IMPORT: dict[str, set[str]] = {
     "paths": set(),
     "files": set(),
+    "folder_lock": set(),
     "compat": {"paths"},
     "splats": {"paths", "files"},
     "losses": {"paths", "splats"},
@@ -29,7 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "viewer": {"paths", "files", "splats", "losses", "runs", "scene", "exporting"},
     "reporting": {"paths", "files", "splats", "losses", "runs", "scene"},
     "exporting": {"paths", "files", "splats", "losses", "runs", "scene"},
-    "preparation": {"paths", "files", "scene"},
+    "preparation": {"paths", "files", "folder_lock", "scene"},
     "checking": {"paths", "files", "preparation", "scene"},
 }
 _WIRED = set(MAY_IMPORT)
@@ -46,6 +47,7 @@ NOBODY_IMPORTS = {"method_configs", "dataparser_configs", "cli"}
 LIBRARIES_OF = {
     "paths": set(),
     "files": set(),
+    "folder_lock": set(),
     "splats": {"torch", "numpy", "scipy", "gsplat", "filelock", "rich"},
     "losses": {"torch", "numpy", "scipy", "gsplat"},
 }

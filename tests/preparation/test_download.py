@@ -16,7 +16,7 @@ import pytest
 
 from moegs_ns.cli import data_download
 from moegs_ns.cli.main import run
-from moegs_ns.preparation import download, public_scenes
+from moegs_ns.preparation import public_scenes
 from moegs_ns.preparation.archives import unpack
 from moegs_ns.preparation.download import check_digest, digest, fetch
 from moegs_ns.preparation.public_scenes import PublicScene
@@ -123,8 +123,8 @@ def test_what_cannot_be_fetched_is_said(server: type[Server], tmp_path: Path, mo
         fetch("ftp://example.org/file", tmp_path / "other")
     (tmp_path / "file.bin.part").unlink()
     full = type("Usage", (), {"free": 1000})
-    monkeypatch.setattr(download.shutil, "disk_usage", lambda path: full)
-    with pytest.raises(OSError, match=r"expected 0\.0 GB free .* choose another folder"):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: full)
+    with pytest.raises(OSError, match=r"expected 1\.3 MB of room for the rest of .* found 1 kB free; choose"):
         fetch(f"{server.address}/file.bin", tmp_path / "file.bin")
 
 

@@ -13,6 +13,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from moegs_ns.cli.main import run
+from moegs_ns.folder_lock import FolderIsBusyError, FolderLock
 from moegs_ns.preparation import prepare as steps
 from moegs_ns.preparation.options import CameraOptions, PrepareOptions, SeedOptions, TimeOptions
 from moegs_ns.preparation.prepare import prepare
@@ -231,6 +232,18 @@ def test_an_interrupted_preparation_goes_on(tmp_path: Path, monkeypatch: pytest.
     ear = Ear()
     prepare(options, ear)
     assert not ear.said[0].startswith("Going on")
+
+
+def test_a_scene_is_prepared_by_one_process_at_a_time(tmp_path: Path) -> None:
+    folder = numbered(tmp_path / "videos", pixel_format="yuv444p")
+    work = tmp_path / "scene.preparing"
+    work.mkdir()
+    (work / "cameras.json").write_text("the other one's")
+    with FolderLock(work) as lock:
+        lock.acquire()
+        with pytest.raises(FolderIsBusyError, match=r"nobody at work in .*scene.preparing.*name another --output-dir"):
+            prepare(PrepareOptions((folder,), tmp_path / "scene", cameras=given(folder), seeds=QUICK))
+    assert (work / "cameras.json").read_text() == "the other one's"
 
 
 @pytest.mark.parametrize(

@@ -85,3 +85,26 @@ def test_experts_that_a_mixture_changes_are_shown_as_they_were_trained(tmp_path:
         ["best expert (4dgaussians)", "30.50"],
     ]
     assert any("4dgaussians has 100 steps, the mixture began with 50" in note for note in table.notes)
+
+
+def test_speeds_of_different_devices_are_not_to_be_compared(tmp_path: Path) -> None:
+    runs = [leave(tmp_path, 31.0, 1), leave(tmp_path, 30.0, 1, router="pixel")]
+    (table,) = router_tables([read_result(run) for run in runs])
+    assert not any("do not compare" in note for note in table.notes)
+    scores = json.loads((runs[1] / "eval_test.json").read_text())
+    scores["results"]["protocol"]["device"] = "cuda, a GPU"
+    (runs[1] / "eval_test.json").write_text(json.dumps(scores))
+    (table,) = router_tables([read_result(run) for run in runs])
+    (note,) = (note for note in table.notes if note.startswith("FPS: "))
+    assert "measured on different devices, do not compare: volume-aware pixel router on" in note
+    assert "pixel router on cuda, a GPU" in note
+
+
+def test_runs_that_were_moved_together_are_found(tmp_path: Path) -> None:
+    run, outputs = leave(tmp_path / "outputs", 31.0, 1), tmp_path / "outputs"
+    moved = outputs.rename(tmp_path / "elsewhere") / run.relative_to(outputs)
+    found = read_result(moved).experts()
+    assert [one if isinstance(one, str) else one.folder.relative_to(tmp_path).parts[0] for one in found] == [
+        "elsewhere",
+        "elsewhere",
+    ]

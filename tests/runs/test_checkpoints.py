@@ -1,5 +1,7 @@
 """A checkpoint folder always holds a whole newest checkpoint, also when the process is killed while saving."""
 
+import errno
+import os
 import signal
 import subprocess
 import sys
@@ -50,16 +52,19 @@ def test_sigkill_while_saving_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("failing", ["torch.save", "os.fsync"])
-def test_failed_write_keeps_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
+def test_a_full_disk_keeps_the_old_checkpoint_and_says_what_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
     folder = tmp_path / "models"
     write_checkpoint(make_state(1), folder, 1, tmp_path, only_latest=True)
 
     def full_disk(*_: object) -> None:
-        raise OSError("no space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(failing, full_disk)
-    with pytest.raises(OSError, match="no space left"):
-        write_checkpoint(make_state(2), folder, 2, tmp_path, only_latest=True)
+    lost = r"room for .*step-000000004.ckpt, found the disk .* full.* steps 2 to 4 are lost, .* step 1 is whole"
+    with pytest.raises(OSError, match=lost):
+        write_checkpoint(make_state(4), folder, 4, tmp_path, only_latest=True)
     assert read_checkpoint(find_checkpoint(folder))["step"] == 1
     assert [path.name for path in tmp_path.iterdir()] == ["models"]
 
@@ -73,7 +78,7 @@ def test_older_checkpoints_go_only_after_the_new_one_is_there(tmp_path: Path, mo
     seen = []
 
     def watched(path: Path, **options: bool) -> None:
-        if path.suffix == ".ckpt":
+        if path.suffix == ".ckpt" and path.parent == folder:
             seen.append(read_checkpoint(find_checkpoint(folder))["step"])
         unlink(path, **options)
 
@@ -94,10 +99,14 @@ def test_finding_ignores_foreign_files_and_prefers_the_newest(tmp_path: Path) ->
 
 
 def test_leftovers_of_killed_processes_are_removed(tmp_path: Path) -> None:
-    (tmp_path / ".checkpoint-123.tmp").touch()
-    (tmp_path / "keep.tmp").touch()
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    (tmp_path / f".step-000000123.{gone.pid}.unfinished.ckpt").touch()
+    (tmp_path / f".step-000000123.{os.getpid()}.unfinished.ckpt").touch()
+    (tmp_path / "keep.ckpt").touch()
     remove_unfinished_checkpoints(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["keep.tmp"]
+    kept = {f".step-000000123.{os.getpid()}.unfinished.ckpt", "keep.ckpt"}
+    assert {path.name for path in tmp_path.iterdir()} == kept
 
 
 def test_reading_says_what_is_wrong(tmp_path: Path) -> None:

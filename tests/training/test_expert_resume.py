@@ -19,9 +19,11 @@ TINY = str(Path(__file__).with_name("tiny.toml"))
 STEPS = 48
 
 
-def tiny_config(family: str, scene: Path, output_dir: Path, timestamp: str, **trainer: Any) -> Any:
+def tiny_config(
+    family: str, scene: Path, output_dir: Path, timestamp: str, preset: str | Path = TINY, **trainer: Any
+) -> Any:
     """The method's own config with the numbers of the preset for tests, whether or not the method is installed."""
-    recipe = load_recipe(family, TINY)
+    recipe = load_recipe(family, str(preset))
     config = copy.deepcopy(expert_method(family).config)
     config.pipeline.model = expert_family(family).config(**recipe.model)
     datamanager = config.pipeline.datamanager

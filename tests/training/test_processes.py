@@ -105,7 +105,7 @@ def test_a_run_folder_at_work_is_locked(tmp_path: Path, monkeypatch: pytest.Monk
     thread = threading.Thread(target=work)
     thread.start()
     wait_for(lambda: log.is_file() and log.read_text())
-    with pytest.raises(StageFailedError, match=f"another process is at work in {tmp_path}"):
+    with pytest.raises(StageFailedError, match=f"nobody at work in {tmp_path}, found another process"):
         python("").run(["ns-train"], log)
     assert log.read_text() == "here\n", "the refused call must not touch the log of the one at work"
     first.stop()

@@ -1,6 +1,8 @@
 """A killed and resumed run equals the uninterrupted one, bit for bit; nothing a run writes can be half written."""
 
+import errno
 import json
+import os
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,6 +11,7 @@ import pytest
 import torch
 import yaml
 
+from moegs_ns.folder_lock import LOCK_NAME, FolderIsBusyError, FolderLock
 from moegs_ns.runs.checkpoint_files import find_checkpoint, list_checkpoints
 from moegs_ns.runs.record import read_run_record
 from moegs_ns.training.divergence import TrainingDivergedError
@@ -102,7 +105,7 @@ def test_only_checkpoints_in_their_folder_and_only_the_latest(tmp_path: Path) ->
     assert [path.name for path in (run / "nerfstudio_models").iterdir()] == ["step-000000011.ckpt"]
     run = train_config(toy_config(tmp_path, 12, "all", save_only_latest_checkpoint=False))
     assert list(list_checkpoints(run / "nerfstudio_models")) == [5, 10, 11]
-    assert not list(run.glob(".*"))
+    assert not list(run.glob("*.unfinished*"))
 
 
 def test_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,3 +243,38 @@ def test_run_record_is_valid_json_with_plain_data(tmp_path: Path) -> None:
     text = (run / "run.json").read_text()
     json.loads(text, parse_constant=refuse)
     assert "!!python" not in text
+
+
+def test_a_full_disk_stops_the_training_and_costs_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fsync, calls = os.fsync, []
+
+    def full_from_the_second_checkpoint_on(handle: int) -> None:
+        calls.append(handle)
+        if len(calls) > 2:  # a checkpoint's content, then its name
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(handle)
+
+    config = toy_config(tmp_path, 20, "filled")
+    monkeypatch.setattr(os, "fsync", full_from_the_second_checkpoint_on)
+    with pytest.raises(OSError, match=r"room for .*step-000000010.ckpt.*steps 6 to 10 are lost.*step 5 is whole"):
+        train_config(config)
+    monkeypatch.undo()
+    run = config.get_base_dir()
+    assert list(list_checkpoints(run / "nerfstudio_models")) == [5]
+    assert not list(run.rglob("*unfinished*"))
+    assert "full" in read_run_record(run)["progress"]["status"]
+    resumed = train_config(toy_config(tmp_path, 20, "resumed", load_dir=run))
+    assert_equal_state(load(train_config(toy_config(tmp_path, 20, "whole"))), load(resumed))
+
+
+def test_a_second_training_into_the_same_folder_is_refused(tmp_path: Path) -> None:
+    config = toy_config(tmp_path, 20, "busy")
+    run = config.get_base_dir()
+    run.mkdir(parents=True)
+    with FolderLock(run) as lock:
+        lock.acquire()
+        with pytest.raises(FolderIsBusyError, match="nobody at work"):
+            train_config(toy_config(tmp_path, 20, "busy"))
+        assert [path.name for path in run.iterdir()] == [LOCK_NAME]
+    train_config(config)
+    train_config(toy_config(tmp_path, 30, "busy", load_dir=run))  # a training that has ended holds nothing

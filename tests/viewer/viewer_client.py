@@ -37,6 +37,7 @@ class ViewerClient:
         self._elements: dict[str, dict[str, Any]] = {}
         self._nodes: dict[str, dict[str, Any]] = {}
         self._pictures: list[tuple[float, bytes]] = []
+        self._forgotten = 0
         self.notes: list[dict[str, Any]] = []
         """Notes in the corner of the window, each with ``title`` and ``body``."""
         self.moved: dict[str, dict[str, Any]] = {}
@@ -185,6 +186,18 @@ class ViewerClient:
             "the picture to settle at its full size",
         )
         return self._last()
+
+    def next_picture(self, action: Callable[[], None]) -> None:
+        """Do something and wait for a picture that comes after it; the pictures before are forgotten."""
+        self._forgotten += len(self._pictures)
+        self._pictures = []
+        action()
+        self.wait_for(lambda: self._pictures, "a new picture")
+
+    @property
+    def picture_count(self) -> int:
+        """How many pictures came."""
+        return self._forgotten + len(self._pictures)
 
     def _last(self) -> np.ndarray:
         return _decoded(self._pictures[-1][1])

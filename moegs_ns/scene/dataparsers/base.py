@@ -5,6 +5,7 @@ they import, may therefore import of nerfstudio only ``cameras``, ``base_datapar
 ``registry_dataparser``.
 """
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -102,7 +103,7 @@ def frame_rate(config: DynamicDataParserConfig, default: float = DEFAULT_FPS) ->
         ValueError: not positive.
     """
     rate = default if config.fps is None else config.fps
-    if rate <= 0:
+    if not 0 < rate < math.inf:
         raise ValueError(f"expected --fps > 0, found {rate}")
     return rate
 
