@@ -10,10 +10,10 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 CHECKED := moegs_ns tests tools benchmarks integrations setup.py
 
-.PHONY: help env demo lint format test test-slow test-all faults docs wheel lock clean
+.PHONY: help env demo lint format test test-slow test-all test-newest faults docs wheel lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 env: ## create or complete .venv (CPU torch, or the CUDA build where an NVIDIA GPU answers); nothing to do when up to date
 	@test -n "$(PYTHON)" || { echo "expected Python 3.11 as python3.11, python3 or python, found none; name one: make PYTHON=/path/to/python3.11"; exit 1; }
@@ -38,6 +38,11 @@ test-slow: env ## the tests marked slow
 	$(PYTEST) -m slow --durations=10
 
 test-all: test test-slow ## quick and slow tests
+
+test-newest: env ## the rasterizer's tests that need no GPU, with the newest gsplat there is (about a minute)
+	@rm -rf build/newest
+	$(BIN)/python -m pip -q --disable-pip-version-check install --no-deps --target build/newest gsplat
+	PYTHONPATH=build/newest $(PYTEST) -q tests/splats/test_gsplat_oracle.py tests/splats/test_gsplat_path.py tests/splats/test_conventions.py
 
 docs: env ## build README and docs/ as a site that opens from disk, build/docs/index.html; broken links fail
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

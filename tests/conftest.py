@@ -12,6 +12,15 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# Properties are tried on the same examples everywhere and every time, in bounded number; by the clock they would fail
+# on machines that are busy. To look for more: pytest --hypothesis-profile=search.
+settings.register_profile(
+    "suite", max_examples=100, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("search", max_examples=5000, deadline=None)
+settings.load_profile("suite")
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("MOEGS_DATA_DIR", ROOT.parent / "shared" / "data"))

@@ -27,6 +27,7 @@ DOCS = "docs"
 PAGES = {
     "README.md": "index.md",
     "CHANGELOG.md": "changelog.md",
+    "SECURITY.md": "security.md",
     "examples/mixed/README.md": "examples/mixed.md",
 }
 #: Folder of the site for pages that show a file of the checkout.

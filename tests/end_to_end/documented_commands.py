@@ -10,7 +10,12 @@ from pathlib import Path
 GENERATED = "do not edit"
 #: A page in the navigation of mkdocs.yml.
 _NAVIGATED = re.compile(r"^ +- .*?:? *([\w/.-]+\.md)$", re.MULTILINE)
-_ELSEWHERE = {"index.md": "README.md", "changelog.md": "CHANGELOG.md", "examples/mixed.md": "examples/mixed/README.md"}
+_ELSEWHERE = {
+    "index.md": "README.md",
+    "changelog.md": "CHANGELOG.md",
+    "security.md": "SECURITY.md",
+    "examples/mixed.md": "examples/mixed/README.md",
+}
 _FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w*)\n(?P<text>.*?)^ *```", re.MULTILINE | re.DOTALL)
 _INDENTED = re.compile(r"^ {4}(?=(?:ns-\w|moegs ))(?P<text>.*)$", re.MULTILINE)
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")

@@ -94,7 +94,7 @@ def test_every_document_is_in_the_navigation(site: Path) -> None:
     shown = Addresses(site / "index.html").followed
     written = {f"{path.relative_to(ROOT / 'docs').with_suffix('.html')}" for path in (ROOT / "docs").rglob("*.md")}
     assert written
-    assert written | {"changelog.html", "examples/mixed.html"} <= set(shown)
+    assert written | {"changelog.html", "security.html", "examples/mixed.html"} <= set(shown)
 
 
 def test_a_broken_link_fails_the_build(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
