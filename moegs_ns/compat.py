@@ -1,8 +1,9 @@
 """What nerfstudio 1.1.5 needs from its host: on today's torch, without ffmpeg, and to render what moves.
 
 ``apply()`` runs when the method configs are imported, which every ns-* command does before it works, and
-``mend_ns_render()`` and ``name_damaged_checkpoints()`` when a pipeline is built to be rendered. Each shim names the upstream thread that makes it
-unnecessary. They never raise: an error here would break every ns-* command, also those of other methods.
+``mend_ns_render()`` and ``name_damaged_checkpoints()`` when a pipeline is built to be rendered. Each shim names the
+upstream thread that makes it unnecessary, where there is one. They never raise: an error here would break every ns-*
+command, also those of other methods.
 """
 
 import copy

@@ -31,6 +31,7 @@ def train(args: Sequence[Any]) -> Path:
 def train_of_method(args: Sequence[Any]) -> Path:
     """As `train`, of a method of this project, without parsing the options of all of nerfstudio's, which takes long."""
     import tyro
+    from nerfstudio.scripts import train as ns_train
 
     from moegs_ns import method_configs
 
@@ -38,7 +39,9 @@ def train_of_method(args: Sequence[Any]) -> Path:
     specifications = vars(method_configs).values()
     configs = {one.config.method_name: one.config for one in specifications if hasattr(one, "config")}
     default = copy.deepcopy(configs[words[0]])
-    return train_config(tyro.cli(type(default), default=default, args=words[1:], config=(tyro.conf.FlagConversionOff,)))
+    config = tyro.cli(type(default), default=default, args=words[1:], config=(tyro.conf.FlagConversionOff,))
+    with_reset_globals(ns_train.main, config)
+    return config.get_base_dir()
 
 
 def train_config(config: Any) -> Path:
