@@ -1,13 +1,15 @@
 """What nerfstudio 1.1.5 needs from its host: on today's torch, without ffmpeg, and to render what moves.
 
 ``apply()`` runs when the method configs are imported, which every ns-* command does before it works, and
-``mend_ns_render()`` when a pipeline is built to be rendered. Each shim names the upstream thread that makes it
-unnecessary. They never raise: an error here would break every ns-* command, also those of other methods.
+``mend_ns_render()`` and ``name_damaged_checkpoints()`` when a pipeline is built to be rendered. Each shim names the
+upstream thread that makes it unnecessary, where there is one. They never raise: an error here would break every ns-*
+command, also those of other methods.
 """
 
 import copy
 import functools
 import os
+import pickle
 import shutil
 import sys
 import warnings
@@ -95,6 +97,33 @@ def mend_ns_render(datamanager: type) -> None:
             _keep_times(script)
             _admit(script, datamanager)
             _turn_upright(script)
+
+
+def name_damaged_checkpoints() -> None:
+    """Let ns-eval, ns-render and ns-viewer say which checkpoint is damaged, and what to do.
+
+    1.1.5 calls ``torch.load`` without a word on the file, and torch advises to load it with less care. Acts on
+    nerfstudio's ``utils/eval_utils.py`` where that is loaded. It is called when a pipeline of ours is built, which
+    those commands do before they read its checkpoint.
+    """
+    script: Any = sys.modules.get("nerfstudio.utils.eval_utils")
+    load = getattr(script, "eval_load_checkpoint", None)
+    if load is None or hasattr(load, "__wrapped__"):
+        return
+
+    @functools.wraps(load)
+    def with_name(config: Any, pipeline: Any) -> Any:
+        try:
+            return load(config, pipeline)
+        except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+            newest = max(Path(config.load_dir).glob("step-*.ckpt"), default=config.load_dir)
+            file = newest if config.load_step is None else Path(config.load_dir) / f"step-{config.load_step:09d}.ckpt"
+            raise ValueError(
+                f"expected a whole checkpoint of this run's model at {file}, found something else "
+                f"({type(error).__name__}); use another step-*.ckpt of the run, or train it again"
+            ) from error
+
+    script.eval_load_checkpoint = with_name
 
 
 def _keep_times(script: Any) -> None:

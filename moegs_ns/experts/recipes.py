@@ -347,8 +347,8 @@ def _check_own(own: dict[str, Any], expert: str, recipe: Recipe, file: Path) -> 
         check_names(values, options, ", ".join(options), table, file)
         check_types(values, options, table, file)
         for name, value in values.items():
-            least = 0 if name == "restart_step" else 1e-30  # learning rates and lengths of decays
-            if not least <= value < float("inf"):
+            smallest = 0.0 if name == "restart_step" else 1e-30  # learning rates and lengths of decays
+            if not smallest <= value < float("inf"):
                 raise ValueError(f"expected {name} above 0 in [{table}] of {file}, found {value}")
         if recipe.optimizers[group].lr_final is None and set(values) - {"lr"}:
             raise ValueError(

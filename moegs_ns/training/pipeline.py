@@ -65,6 +65,7 @@ class MoegsPipeline(VanillaPipeline):
             )
         keep_freed_memory(device)
         super().__init__(config, device, test_mode, world_size, local_rank, grad_scaler)
+        compat.name_damaged_checkpoints()
         if test_mode == "test":
             compat.mend_ns_render(type(self.datamanager))
         self._metrics = MetricsProtocol(lpips=tuple(config.lpips))

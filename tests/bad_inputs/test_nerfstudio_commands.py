@@ -1,5 +1,5 @@
-"""What nerfstudio's own commands say of bad input: a traceback, whose last line is the project's sentence; no run folder
-is left behind by what was refused."""
+"""What nerfstudio's own commands say of bad input: a traceback, whose last line is the project's sentence; what was
+refused leaves no run folder behind."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ import pytest
 
 from tests.bad_inputs.bench import Bench, cut, entry, removed, written
 from tests.bad_inputs.conftest import FEW, SMALL
-from tests.training.inprocess import evaluate, render_dataset, train
+from tests.training.inprocess import evaluate, render_dataset, train_of_method
 
 pytestmark = pytest.mark.slow
 EXPERT, ROUTER, STUDENT = ("moegs-stg", *FEW), ("moegs-router",), ("moegs-distill",)
@@ -56,7 +56,7 @@ def test_ns_train_refuses_before_there_is_a_run(
     method, *options = [places[str(word)[1:-1]] if str(word).startswith("{") else word for word in words]
     place = ("--output-dir", tmp_path / "made", "--timestamp", "run", "--data", good["scene"], "n3v-data", *parser)
     with pytest.raises((ValueError, FileNotFoundError), match=says):
-        train([method, *SMALL, *options, *place])
+        train_of_method([method, *SMALL, *options, *place])
     assert not (tmp_path / "made").exists()
 
 
@@ -67,7 +67,7 @@ def test_experts_and_teachers_of_another_scene_are_refused(
     other = Bench(tmp_path, good["scene"], good).scene(entry(slice(None), 15, 0.5), name="other")
     taken = ("--experts", good["stg"]) if method == ROUTER else ("--teacher", good["mixture"], "--student", "stg")
     with pytest.raises(ValueError, match="expected experts of the scene 'other', found expert 'stg' .* 'scene'; name"):
-        train([*method, *SMALL, *taken, "--output-dir", tmp_path / "made", "--data", other, "n3v-data"])
+        train_of_method([*method, *SMALL, *taken, "--output-dir", tmp_path / "made", "--data", other, "n3v-data"])
     assert not (tmp_path / "made").exists()
 
 
@@ -83,7 +83,7 @@ def test_experts_of_another_resolution_or_of_the_test_camera_are_told(
     parser: Sequence[Any], says: str, good: dict[str, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     place = ("--output-dir", tmp_path / "made", "--timestamp", "run", "--data", good["scene"], "n3v-data", *parser)
-    train(["moegs-router", *SMALL, "--experts", good["stg"], *place])
+    train_of_method(["moegs-router", *SMALL, "--experts", good["stg"], *place])
     assert says in " ".join(capfd.readouterr().out.split())
 
 

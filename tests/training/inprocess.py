@@ -28,6 +28,22 @@ def train(args: Sequence[Any]) -> Path:
     return config.get_base_dir()
 
 
+def train_of_method(args: Sequence[Any]) -> Path:
+    """As `train`, of a method of this project, without parsing the options of all of nerfstudio's, which takes long."""
+    import tyro
+    from nerfstudio.scripts import train as ns_train
+
+    from moegs_ns import method_configs
+
+    words = [str(argument) for argument in args]
+    specifications = vars(method_configs).values()
+    configs = {one.config.method_name: one.config for one in specifications if hasattr(one, "config")}
+    default = copy.deepcopy(configs[words[0]])
+    config = tyro.cli(type(default), default=default, args=words[1:], config=(tyro.conf.FlagConversionOff,))
+    with_reset_globals(ns_train.main, config)
+    return config.get_base_dir()
+
+
 def train_config(config: Any) -> Path:
     """What ``ns-train`` does with a config that is already at hand, without importing every registered method."""
     start_training(config)
