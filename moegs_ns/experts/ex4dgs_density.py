@@ -13,7 +13,7 @@ from moegs_ns.experts.keyframes import GrowingWindow, KeyframeClock
 from moegs_ns.splats.camera import camera_position
 from moegs_ns.splats.density import limit_growth
 from moegs_ns.splats.gaussian_parts import GaussianParts
-from moegs_ns.splats.gaussian_set import GaussianSet
+from moegs_ns.splats.gaussian_set import SPLIT_DIVISOR, GaussianSet, smaller_scales
 from moegs_ns.splats.projection import rotation_matrices
 
 if TYPE_CHECKING:
@@ -219,14 +219,15 @@ class Ex4DGSDensity(nn.Module):
         count = int(mask.sum())
         if not count:
             return
-        scales = torch.exp(dynamic["scales"].data[mask]).repeat(2, 1)
+        raw = dynamic["scales"].data[mask].repeat(2, 1)
+        scales = torch.exp(raw)
         for _ in range(2):
             dynamic.clone(F.pad(mask, (0, len(dynamic) - len(mask))), optimizers)
         quats = dynamic["quats"].data[-2 * count :]
         rotations = rotation_matrices(quats.flatten(0, 1)).unflatten(0, quats.shape[:2])
         offsets = 2 * scales * torch.randn(2 * count, 3).to(scales)
         dynamic["means"].data[-2 * count :] += torch.einsum("nkij,nj->nki", rotations, offsets)
-        dynamic["scales"].data[-2 * count :] = torch.log(scales / 1.6)
+        dynamic["scales"].data[-2 * count :] = smaller_scales(raw, SPLIT_DIVISOR)
         self._scatter_in_time(dynamic, 2 * count)
         dynamic.remove(F.pad(mask, (0, 2 * count)), optimizers)
 

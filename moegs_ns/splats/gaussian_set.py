@@ -17,6 +17,8 @@ from moegs_ns.splats.optimizer_rows import kept_rows
 from moegs_ns.splats.rasterize import takes_native
 
 _REQUIRED = ("means", "scales", "quats", "opacities")
+#: Of the sizes of a Gaussian that is split (3D Gaussian Splatting, §5.2).
+SPLIT_DIVISOR = 1.6
 _GRADIENT_STATISTICS = ("gradient_sum", "gradient_count")
 
 
@@ -110,8 +112,10 @@ class GaussianSet(nn.Module):
         §5.2). The children are the last rows. Returns their number. Draws from the global random generator."""
         from gsplat.strategy import ops
 
+        smaller = smaller_scales(self.params["scales"].data[mask], SPLIT_DIVISOR).repeat(2, 1)
         self._run(ops.split, optimizers, mask)
-        return 2 * int(mask.sum())
+        self.params["scales"].data[len(self) - len(smaller) :] = smaller  # gsplat's are infinite where a side is flat
+        return len(smaller)
 
     def remove(self, mask: Tensor, optimizers: Mapping[str, Optimizer]) -> int:
         """Remove the Gaussians of ``mask [N]``. Returns their number."""
@@ -183,6 +187,13 @@ class GaussianSet(nn.Module):
         from gsplat.strategy import ops
 
         ops.reset_opa(params=self.params, optimizers=optimizers, state={}, value=maximum)
+
+
+def smaller_scales(scales: Tensor, divisor: float) -> Tensor:
+    """Logarithms ``[n,3]`` of sizes divided by ``divisor``, rounded as papers do it; also of a size so small that it is
+    0 as a float, whose logarithm would be infinite."""
+    divided = torch.log(torch.exp(scales) / divisor)
+    return torch.where(divided.isfinite(), divided, scales - math.log(divisor))
 
 
 def add_gradients_torch(

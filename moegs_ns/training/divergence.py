@@ -9,18 +9,46 @@ from torch import Tensor
 
 from moegs_ns.runs.checkpoints import list_checkpoints
 
+_MOST_NAMED = 6
+
 
 class TrainingDivergedError(RuntimeError):
     """A loss or a parameter became NaN or infinite; the message names it and the last good checkpoint."""
 
 
-def check_losses(losses: Mapping[str, Any], step: int, checkpoint_folder: Path) -> None:
-    """Raise `TrainingDivergedError` if a loss of ``step`` is not finite."""
+def check_losses(
+    losses: Mapping[str, Any], step: int, checkpoint_folder: Path, parameters: Iterable[tuple[str, Tensor]]
+) -> None:
+    """Raise `TrainingDivergedError` if a loss of ``step`` is not finite.
+
+    Args:
+        losses: by name.
+        step: that they are of.
+        checkpoint_folder: of the run.
+        parameters: as they were when the losses were computed, by name; looked at only where a loss is not finite.
+    """
     broken = [name for name, value in losses.items() if not bool(torch.isfinite(torch.as_tensor(value)).all())]
     if broken:
         raise TrainingDivergedError(
-            f"loss {_listed(broken)} is NaN or infinite at step {step}; {_last_good_checkpoint(checkpoint_folder)}"
+            f"loss {_listed(broken)} is NaN or infinite at step {step}; {_culprits(parameters)}; "
+            f"{_last_good_checkpoint(checkpoint_folder)}"
         )
+
+
+def _culprits(parameters: Iterable[tuple[str, Tensor]]) -> str:
+    """Which parameters a loss that is not finite can come from."""
+    values = list(parameters)
+    infinite = [name for name, value in values if bool(torch.isinf(value).any())]
+    if nan := [name for name, value in values if bool(torch.isnan(value).any())]:
+        return f"NaN is in {_parameters(nan, values)}"
+    if infinite:
+        return f"no parameter holds NaN, infinite numbers are in {_parameters(infinite, values)}"
+    return "every parameter is finite, so it arose in rendering or in the loss itself"
+
+
+def _parameters(names: list[str], values: list[tuple[str, Tensor]]) -> str:
+    shown = f"parameter {_listed(names[:_MOST_NAMED])}"
+    return shown if len(names) <= _MOST_NAMED else f"{shown} and others, {len(names)} of {len(values)}"
 
 
 def check_parameters(parameters: Iterable[tuple[str, Tensor]], step: int, checkpoint_folder: Path) -> None:

@@ -1,6 +1,6 @@
 """The pipeline of every method: several cameras a step, and evaluation one can publish."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
@@ -71,6 +71,8 @@ class MoegsPipeline(VanillaPipeline):
         self._metrics = MetricsProtocol(lpips=tuple(config.lpips))
         self._add_viewer_elements()
         self._loaded_step: int | None = None
+        self.loss_watcher: Callable[[Mapping[str, Tensor], int], None] | None = None
+        """Told the losses of each training step and its number, before anything learns from them."""
 
     def _add_viewer_elements(self) -> None:
         """nerfstudio's viewer shows and sets up the elements it finds among our attributes."""
@@ -130,7 +132,10 @@ class MoegsPipeline(VanillaPipeline):
             if report is not None and "image_idx" in batch:  # others are no training images
                 report(batch, outputs["rgb"])
         step_losses: dict[str, Tensor] = getattr(self.model, "step_losses", dict)()
-        return outputs, {**_mean_losses(all_losses), **step_losses}, _mean_metrics(all_metrics)
+        losses = {**_mean_losses(all_losses), **step_losses}
+        if self.loss_watcher is not None:
+            self.loss_watcher(losses, step)
+        return outputs, losses, _mean_metrics(all_metrics)
 
     def _train_group(self, step: int) -> list[tuple[Cameras, dict[str, Any]]]:
         next_group = getattr(self.datamanager, "next_train_group", None)

@@ -65,6 +65,7 @@ class MoegsTrainer(Trainer):
         self._lock = FolderLock(self.base_dir)  # held until the training ends, or nobody holds the trainer any more
         self._lock.acquire()
         super().setup(test_mode)
+        self.pipeline.loss_watcher = self._check_losses
         checkpoints.remove_unfinished_checkpoints(self.base_dir)
         self._record = self._describe_run()
         self._update_record(self._start_step)
@@ -185,10 +186,7 @@ class MoegsTrainer(Trainer):
             pixels = self.pipeline.datamanager.get_train_rays_per_batch()
             writer.put_time(EventName.TRAIN_RAYS_PER_SEC, pixels / max(1e-3, timer.duration), step)
         self._update_viewer_state(step)
-        saving = step_check(step, self.config.steps_per_save)
-        if step_check(step, self.config.logging.steps_per_log, run_at_zero=True) or saving:
-            # Logging reads the loss anyway, so looking for NaN here costs no extra synchronisation.
-            check_losses(losses, step, self.checkpoint_dir)
+        if self._is_logged(step):
             writer.put_scalar("Train Loss", loss.detach(), step)
             writer.put_dict(
                 "Train Loss Dict", {name: torch.as_tensor(value).detach() for name, value in losses.items()}, step
@@ -198,9 +196,21 @@ class MoegsTrainer(Trainer):
         if self._has_eval_images():
             with self.train_lock:
                 self.eval_iteration(step)
-        if saving:
+        if self._is_saved(step):
             self.save_checkpoint(step)
         writer.write_out_storage()
+
+    def _is_saved(self, step: int) -> bool:
+        return bool(step_check(step, self.config.steps_per_save))
+
+    def _is_logged(self, step: int) -> bool:
+        return bool(step_check(step, self.config.logging.steps_per_log, run_at_zero=True)) or self._is_saved(step)
+
+    def _check_losses(self, losses: Mapping[str, Any], step: int) -> None:
+        """Before anything learns from the losses, while parameters still tell where NaN came from. Looking waits for
+        the device: except on a CPU only steps whose loss is read anyway are looked at."""
+        if torch.device(self.device).type == "cpu" or self._is_logged(step):
+            check_losses(losses, step, self.checkpoint_dir, self.pipeline.named_parameters())
 
     def _run_callbacks(self, step: int, location: TrainingCallbackLocation) -> None:
         for callback in self.callbacks:

@@ -39,7 +39,9 @@ def test_fifty_cycles_leave_neither_memory_nor_files_nor_maps(cameras: list[Came
     assert mapped_bytes(root) == 0
 
 
-def test_a_store_that_is_kept_is_found(cameras: list[CameraFrames], root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_is_kept_is_found(
+    cameras: list[CameraFrames], root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     kept, read = [], FrameStore.frame
 
     def frame(self: FrameStore, camera: int, number: int) -> np.ndarray:
@@ -72,9 +74,7 @@ def test_memory_stays_within_what_a_store_may_hold(cameras: list[CameraFrames], 
 def test_a_run_stays_within_its_ram_budget(sample_scene: Path) -> None:
     """Training and evaluation images, drawn by turns, of which a fifth fits."""
     budget = 0.003
-    config = DynamicDataManagerConfig(
-        data=sample_scene, dataparser=N3VDataParserConfig(downscale=2), ram_budget=budget
-    )
+    config = DynamicDataManagerConfig(data=sample_scene, dataparser=N3VDataParserConfig(downscale=2), ram_budget=budget)
     manager = DynamicDataManager(config, device="cpu", test_mode="test")
     training, evaluating = len(manager.train_dataset), len(manager.eval_dataset)
 

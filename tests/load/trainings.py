@@ -80,13 +80,13 @@ def watch_training(what: str, scene: Path, folder: Path, steps: int, warm_up: in
             if step >= warm_up and (step - warm_up) % every == 0:
                 watch.sample(step)
 
-        with _called_after_steps(after_step):
+        with called_after_steps(after_step):
             start_training(config)
     return watch.samples
 
 
 @contextmanager
-def _called_after_steps(function: Any) -> Iterator[None]:
+def called_after_steps(function: Any) -> Iterator[None]:
     """Every trainer built meanwhile calls ``function`` with itself and the step, last of all callbacks."""
     setup = MoegsTrainer.setup
 
