@@ -26,13 +26,16 @@ def parser_config(data: Path, parser: str, options: Sequence[str]) -> DynamicDat
         options: of the parser, as typed.
 
     Raises:
-        ValueError: there is no parser of that name.
+        ValueError: there is no parser of that name, or nothing would be left of its images.
         SystemExit: options it does not have; said on the terminal.
     """
     configs = {layout.parser: layout.config for layout in LAYOUTS.values()}
     if parser not in configs:
         raise ValueError(f"expected a data parser out of {', '.join(configs)}, found {parser!r}; change --parser")
-    return tyro.cli(configs[parser], args=list(options), default=configs[parser](data=data), prog=parser)
+    config = tyro.cli(configs[parser], args=list(options), default=configs[parser](data=data), prog=parser)
+    if config.downscale < 1:
+        raise ValueError(f"expected --downscale of 1 or more, found {config.downscale}")
+    return config
 
 
 def read_scene(config: DynamicDataParserConfig) -> tuple[ParsedScene | None, list[CheckResult]]:

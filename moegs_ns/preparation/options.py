@@ -5,6 +5,7 @@ Standard library only: the command's help answers at once.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -101,6 +102,7 @@ class PrepareOptions:
 
         Raises:
             ValueError: numbers out of range, or options that exclude each other.
+            FileNotFoundError: known cameras, or a cloud, that are not there.
         """
         seeds, cameras = self.seeds, self.cameras
         counts = {
@@ -114,6 +116,7 @@ class PrepareOptions:
         for name, value in counts.items():
             if value < 1:
                 raise ValueError(f"expected {name} of 1 or more, found {value}")
+        self._check_numbers()
         if seeds.least_views is not None and seeds.least_views < 2:
             raise ValueError(f"expected --least-views of 2 or more, found {seeds.least_views}")
         if cameras.focal is not None and cameras.focal <= 0:
@@ -123,6 +126,22 @@ class PrepareOptions:
                 "expected --poses with --dense-cloud: a dense cloud lies in the world of its own reconstruction; give "
                 "that reconstruction's cameras"
             )
+
+    def _check_numbers(self) -> None:
+        time, cameras, seeds = self.time, self.cameras, self.seeds
+        above = {"--fps": time.fps, "--depth": cameras.depth, "--voxel": seeds.voxel, "--num-frames": time.num_frames}
+        for name, value in above.items():
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"expected {name} above 0, found {value}")
+        least = {"--first-frame": time.first_frame, "--starts-within": time.starts_within}
+        for name, value in least.items():
+            if not 0 <= value < math.inf:
+                raise ValueError(f"expected {name} of 0 or more, found {value}")
+        if cameras.size is not None and min(cameras.size) < 1:
+            raise ValueError(f"expected --size of at least 1 by 1 pixels, found {' by '.join(map(str, cameras.size))}")
+        for name, path in (("--poses", cameras.poses), ("--dense-cloud", seeds.dense_cloud)):
+            if path is not None and not path.exists():
+                raise FileNotFoundError(f"expected a file or folder at {path} for {name}, found none")
 
     def start_times(self) -> dict[str, float]:
         """Camera -> seconds, of those given.

@@ -20,6 +20,8 @@ from moegs_ns.runs.checkpoint_files import find_checkpoint
 from moegs_ns.runs.checkpoints import read_checkpoint
 from moegs_ns.runs.record import read_run_record
 
+#: How torch ends the names of what modules keep beside tensors.
+_PLAIN_STATE = "_extra_state"
 #: What ``ExpertSpec.origin`` keeps of an expert's ``run.json`` so that another like it can be trained.
 RECIPE_KEYS = ("learning_rates", "datamanager")
 
@@ -135,8 +137,30 @@ def read_expert(run: Path) -> tuple[ExpertSpec, dict[str, Tensor]]:
         FileNotFoundError, ValueError: as `read_spec`.
     """
     spec = read_spec(run)
-    state = read_checkpoint(find_checkpoint(run_folder(Path(run))))["pipeline"]
+    state = model_state(find_checkpoint(run_folder(Path(run))))[1]
     return spec, {key.removeprefix("_model."): value for key, value in state.items() if key.startswith("_model.")}
+
+
+def model_state(file: Path) -> tuple[int, dict[str, Any]]:
+    """Step and model of a checkpoint; the model's values are tensors, and plain data where modules say so themselves.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a checkpoint, or one that holds something else.
+    """
+    checkpoint = read_checkpoint(file)
+    step, state = checkpoint["step"], checkpoint["pipeline"]
+    if type(step) is not int or not isinstance(state, dict):
+        raise ValueError(
+            f"expected a step and a model's tensors in {file}, found {type(step).__name__} and {type(state).__name__}; "
+            "name a step-*.ckpt that ns-train wrote"
+        )
+    others = [key for key in state if not (isinstance(state[key], Tensor) or str(key).endswith(_PLAIN_STATE))]
+    if others:
+        raise ValueError(
+            f"expected tensors in {file}, found {type(state[others[0]]).__name__} as {others[0]}; it was altered"
+        )
+    return step, state
 
 
 def require_expert_runs(runs: Sequence[Path]) -> list[ExpertSpec]:

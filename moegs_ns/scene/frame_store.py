@@ -29,8 +29,8 @@ from moegs_ns.scene.frame_cache import (
 from moegs_ns.scene.frame_sources import label_of
 
 RESIDENT_BYTES = 128 << 20
-#: Linux's fault_around_bytes, unless an administrator chose otherwise.
-_FAULT_WINDOW = 64 << 10
+# Whoever reads a page has Linux map 64 KiB around it as well, and the rest of the pieces that its cache keeps these in.
+_FAULT_WINDOW = 256 << 10
 
 
 class FrameStore:
@@ -178,7 +178,7 @@ class FrameStore:
 
 
 def _touched_bytes(frame: np.ndarray) -> int:
-    """Bytes that become resident when a frame is read: Linux maps what lies around a page with it, in aligned windows,
-    which of small pictures is many times their own size."""
+    """Bytes that may become resident when a frame is read, by `_FAULT_WINDOW`: of small pictures many times their own
+    size."""
     start = frame.__array_interface__["data"][0]
     return (-(-(start + frame.nbytes) // _FAULT_WINDOW) - start // _FAULT_WINDOW) * _FAULT_WINDOW

@@ -210,6 +210,12 @@ def _resize_to_checkpoint(module: nn.Module, state_dict: dict, prefix: str, *_: 
     """Give parameters and buffers the checkpoint's number of rows *in place*, so that optimizers built before loading
     stay wired to them. A pre-hook, because nested modules' ``load_state_dict`` overrides are never called."""
     tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    rows = {
+        name: len(state_dict[prefix + name]) for name, _ in module.named_parameters() if prefix + name in state_dict
+    }
+    if len(set(rows.values())) > 1:
+        counts = ", ".join(f"{name} {count}" for name, count in rows.items())
+        raise ValueError(f"expected a row per Gaussian in each tensor of '{prefix}', found {counts}: it was altered")
     for name, tensor in tensors.items():
         stored = state_dict.get(prefix + name)
         if stored is None:

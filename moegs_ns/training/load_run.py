@@ -17,11 +17,10 @@ from torch import Tensor
 
 from moegs_ns import compat
 from moegs_ns.experts import plain_config
-from moegs_ns.router.experts import read_expert
+from moegs_ns.router.experts import model_state, read_expert
 from moegs_ns.router.fused import FusedModelConfig
 from moegs_ns.router.mixture import MixtureModelConfig
 from moegs_ns.runs.checkpoint_files import find_checkpoint
-from moegs_ns.runs.checkpoints import read_checkpoint
 from moegs_ns.runs.record import read_run_record
 from moegs_ns.scene.dataparsers.base import DynamicDataParserConfig
 from moegs_ns.scene.dataparsers.layouts import Layout, find_layout
@@ -117,9 +116,9 @@ def load_run(run: Path, split: str = "test", device: str | None = None) -> Loade
     """
     compat.apply()
     record = read_run_record(run)
-    checkpoint = read_checkpoint(find_checkpoint(run))
+    step, state = model_state(find_checkpoint(run))
     dataset = dataset_of(record, split)
-    return LoadedRun(run, record, int(checkpoint["step"]), _model(run, record, checkpoint, device), dataset)
+    return LoadedRun(run, record, step, _model(run, record, state, device), dataset)
 
 
 def load_model(run: Path, device: torch.device | str | None = None) -> Model:
@@ -129,14 +128,12 @@ def load_model(run: Path, device: torch.device | str | None = None) -> Model:
         FileNotFoundError, ValueError: as `load_run`, but for data.
     """
     compat.apply()
-    return _model(run, read_run_record(run), read_checkpoint(find_checkpoint(run)), device)
+    return _model(run, read_run_record(run), model_state(find_checkpoint(run))[1], device)
 
 
-def _model(
-    run: Path, record: Mapping[str, Any], checkpoint: Mapping[str, Any], device: torch.device | str | None
-) -> Model:
+def _model(run: Path, record: Mapping[str, Any], state: Mapping[str, Any], device: torch.device | str | None) -> Model:
     try:
-        model = _ensemble(run, record, checkpoint) if record["expert"]["name"] in _ENSEMBLES else _expert(run)
+        model = _ensemble(run, record, state) if record["expert"]["name"] in _ENSEMBLES else _expert(run)
     except ValueError as error:
         raise ValueError(str(error) if str(run) in str(error) else f"{error}; the run is {run}") from error
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -151,12 +148,11 @@ def _expert(run: Path) -> Model:
     return expert
 
 
-def _ensemble(run: Path, record: Mapping[str, Any], checkpoint: Mapping[str, Any]) -> Model:
+def _ensemble(run: Path, record: Mapping[str, Any], state: Mapping[str, Any]) -> Model:
     # The checkpoint holds the experts; their runs are not looked for.
     kind, nowhere = _ENSEMBLES[record["expert"]["name"]]
     config = config_from_plain(kind, {**record["expert"]["config"], **nowhere})
     model = config.setup(scene_box=SceneBox(torch.tensor([[-1.0] * 3, [1.0] * 3])), num_train_data=1, metadata={})
-    state = checkpoint["pipeline"]
     _load(model, {key.removeprefix("_model."): state[key] for key in state if key.startswith("_model.")}, run)
     return model
 
@@ -169,7 +165,7 @@ def _load(model: Model, state: Mapping[str, Any], run: Path) -> None:
     """
     try:
         model.load_state_dict(state)
-    except (RuntimeError, KeyError) as error:
+    except (RuntimeError, KeyError, ValueError) as error:
         raise ValueError(
             f"expected the tensors of a {type(model).__name__} in {find_checkpoint(run)}, found others "
             f"({' '.join(str(error).split())[:200]}); its run.json is of another run, or another version wrote it"

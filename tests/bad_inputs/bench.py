@@ -21,8 +21,8 @@ class Bench:
     Attributes:
         folder: of the case, empty at first.
         good_scene: three cameras of six frames; not to be touched.
-        good_runs: an STG run, a 4DGaussians run and their mixture, ``stg``, ``4dgaussians``, ``mixture``; not to be
-            touched.
+        good_runs: an STG run, a 4DGaussians run and their mixture, ``stg``, ``4dgaussians``, ``mixture``, and the STG
+            run with its scores, ``scored``; not to be touched.
     """
 
     folder: Path
@@ -81,6 +81,16 @@ def removed(name: str) -> Callable[[Path], None]:
     def change(folder: Path) -> None:
         path = folder / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    return change
+
+
+def loop(name: str) -> Callable[[Path], None]:
+    """A link to itself in a file's place."""
+
+    def change(folder: Path) -> None:
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).symlink_to((folder / name).name)
 
     return change
 

@@ -15,6 +15,7 @@ from tests.bad_inputs.bench import (
     entry,
     hostile_checkpoint,
     images_of,
+    loop,
     poses,
     record,
     removed,
@@ -76,14 +77,6 @@ def sized_video(name: str, width: int, height: int) -> Callable[[Path], object]:
 
 def cloud(header: str, body: bytes = b"") -> Callable[[Path], object]:
     return written("points3D.ply", header.encode() + body)
-
-
-def loop(name: str) -> Callable[[Path], object]:
-    def change(scene: Path) -> None:
-        (scene / name).unlink(missing_ok=True)
-        (scene / name).symlink_to(name)
-
-    return change
 
 
 PLY = (

@@ -44,17 +44,15 @@ class Sample:
 
 
 class Watch:
-    """Samples of this process while something runs. What there is when it begins is set aside: garbage collection and
-    counting, which would look at every object of every import at each sample, pass over it.
+    """Samples of this process while something runs; use as a context manager.
 
-    Use as a context manager, around what comes after a warm-up."""
+    What there is at the first sample is set aside: garbage collection and counting, which would look at every object of
+    every import each time, pass over it."""
 
     def __init__(self) -> None:
         self._rows = array("d")  # one block of memory however many samples: what is counted must not grow by counting
 
     def __enter__(self) -> "Watch":
-        gc.collect()
-        gc.freeze()
         return self
 
     def __exit__(
@@ -65,6 +63,8 @@ class Watch:
     def sample(self, at: int) -> None:
         """Take one after ``at`` events, garbage aside."""
         gc.collect()
+        if not self._rows:
+            gc.freeze()
         blocks = sys.getallocatedblocks()
         tensors = sum(issubclass(type(one), torch.Tensor) for one in gc.get_objects())
         held = (

@@ -20,7 +20,8 @@ from tests.training.test_expert_resume import TINY, tiny_config
 FAMILIES = ("stg", "4dgaussians", "ed3dgs", "ex4dgs")
 ROUTER = "router"
 _EXPERT_STEPS = 20  # of a router's experts
-_SAMPLES = 40
+_STEPS_PER_SAMPLE = 20  # or more, of runs so long that there would be more than
+_MOST_SAMPLES = 100
 
 
 def training_config(what: str, scene: Path, folder: Path, steps: int) -> Any:
@@ -70,7 +71,7 @@ def watch_training(what: str, scene: Path, folder: Path, steps: int, warm_up: in
         extra: called with the trainer after each step, for tests of the watch itself.
     """
     config = training_config(what, scene, folder, steps)
-    every = max(1, (steps - warm_up) // _SAMPLES)
+    every = max(_STEPS_PER_SAMPLE, (steps - warm_up) // _MOST_SAMPLES)
     with Watch() as watch:
 
         def after_step(trainer: Any, step: int) -> None:
