@@ -154,12 +154,12 @@ def parse_frames(text: str, num_frames: int) -> list[int]:
 
 
 def _is_record(found: Mapping[str, Any]) -> bool:
-    """Whether the parts that are relied on are there, and no file lies outside the folder."""
+    """Whether the parts that are relied on are there."""
     names, sizes = found.get("files"), found.get("sizes", {})
     return (
         isinstance(found.get("job"), dict)
         and isinstance(names, list)
-        and all(isinstance(name, str) and name == Path(name).name != "" for name in names)
+        and all(isinstance(name, str) for name in names)
         and isinstance(sizes, dict)
         and all(type(size) is int for size in sizes.values())
     )

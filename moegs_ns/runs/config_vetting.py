@@ -12,6 +12,11 @@ from moegs_ns.runs.config_tags import CONFIG_TAGS
 PREFIX = "tag:yaml.org,2002:"
 _PLAIN = frozenset(["null", "bool", "int", "float", "str", "seq", "map"])
 _PATHS = frozenset(f"{PREFIX}python/object/apply:pathlib.{kind}" for kind in ("PosixPath", "WindowsPath"))
+#: What a whole config is.
+_WHOLE = tuple(
+    f"{PREFIX}python/object:moegs_ns.training.{name}"
+    for name in ("trainer_config.MoegsTrainerConfig", "distillation.DistillTrainerConfig")
+)
 _LARGEST = 1_000_000  # bytes; ours have about ten thousand
 _MOST_PARTS = 100_000  # what aliases repeat is counted each time; ours have about a thousand
 _MOST_SHOWN = 5
@@ -93,8 +98,9 @@ def _is_no_bomb(root: yaml.Node) -> Iterator[str]:
 
 def _belongs_to(root: yaml.Node | None, run: Path) -> Iterator[str]:
     """Commands read checkpoints, and write, where the config says."""
-    if not isinstance(root, yaml.MappingNode):
-        yield "expected the options of a run, found other data"
+    if not isinstance(root, yaml.MappingNode) or root.tag not in _WHOLE:
+        found = "none" if root is None else root.tag.removeprefix(PREFIX)
+        yield f"expected the config of a training, found {found}; no ns-* command can load it"
         return
     names = [key.value for key, _ in root.value]
     twice = sorted({str(name) for name in names if names.count(name) > 1})

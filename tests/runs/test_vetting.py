@@ -29,7 +29,8 @@ def run(tmp_path: Path) -> Path:
     folder = tmp_path / "outputs" / "scene" / "moegs-stg" / "demo"
     folder.mkdir(parents=True)
     (folder / "config.yml").write_text(config_of(folder))
-    record = {"method": "moegs-stg", "expert": {}, "scene": {}, "versions": {}, "progress": {}, "command": ""}
+    expert = {"name": "stg", "config": {}}
+    record = {"method": "moegs-stg", "expert": expert, "scene": {}, "versions": {}, "progress": {}, "command": ""}
     write_run_record(folder / "run.json", {"schema_version": SCHEMA_VERSION, **record})
     return folder
 
@@ -124,9 +125,10 @@ def test_aliases_may_not_multiply(run: Path) -> None:
 
 
 def test_other_data_are_no_config(run: Path) -> None:
-    for text in ("", "[1, 2]", "just words"):
+    part = "!!python/object:nerfstudio.configs.base_config.ViewerConfig {websocket_host: 0.0.0.0}"
+    for text in ("", "[1, 2]", "just words", "a: 1", part):
         (run / "config.yml").write_text(text)
-        assert "expected the options of a run" in refused(run)
+        assert "expected the config of a training" in refused(run)
 
 
 def test_an_old_torch_is_named(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,11 @@ from collections.abc import Iterator
 MODULES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("dill", "cloudpickle", "joblib", "shelve", "marshal", "tarfile", "xml", "lxml"), ()),
     "pickle": ("moegs_ns/runs/checkpoints.py", "moegs_ns/router/ensemble.py"),  # for the name of its error
-    "yaml": ("moegs_ns/benching/suite_files.py", "moegs_ns/runs/config_vetting.py"),
+    "yaml": (
+        "moegs_ns/benching/suite_files.py",
+        "moegs_ns/runs/config_vetting.py",
+        "moegs_ns/training/trainer_config.py",  # writes it
+    ),
     "zipfile": ("moegs_ns/preparation/archives.py",),
     "urllib.request": ("moegs_ns/preparation/download.py",),
     **dict.fromkeys(("requests", "httpx", "ftplib", "http.server", "socketserver"), ()),

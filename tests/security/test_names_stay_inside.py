@@ -51,7 +51,7 @@ def test_files_that_an_export_replaces(tmp_path: Path) -> None:
     mine.write_text("mine")
     folder = tmp_path / "export"
     folder.mkdir()
-    record = {"schema_version": SCHEMA_VERSION, "job": {}, "complete": True, "files": ["../mine.txt"]}
+    record = {"schema_version": SCHEMA_VERSION, "job": {}, "complete": True, "files": ["../mine.txt"], "sizes": {}}
     (folder / RECORD_NAME).write_text(json.dumps(record))
     with pytest.raises(ValueError, match="expected files in .* that can be names of files"):
         ExportFolder(folder, {"run": "another"}).open(overwrite=True)
