@@ -23,7 +23,7 @@ from moegs_ns.runs.record import (
 RECORD = {
     "schema_version": SCHEMA_VERSION,
     "method": "moegs-toy",
-    "expert": {},
+    "expert": {"name": "toy", "config": {}},
     "scene": {},
     "versions": {"moegs_ns": "9.9"},
     "progress": {},
