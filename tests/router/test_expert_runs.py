@@ -66,7 +66,7 @@ def test_an_expert_of_another_version_is_refused(runs: list[Path]) -> None:
         read_spec(runs[0])
     record["expert"]["config"]["new_option"] = 1
     edit_record(runs[0], expert=record["expert"])
-    with pytest.raises(ValueError, match=r"\['new_option'\]: the run was made by another version"):
+    with pytest.raises(ValueError, match=r"\['new_option'\]: another version made the run"):
         read_spec(runs[0]).build()
 
 
