@@ -154,7 +154,9 @@ def read_result(run: Path) -> RunResult:
         raise ValueError(f"expected what ns-eval writes in {file}, found other data; write it anew: {again}")
     wrong = [name for name in needed if type(scores.get(name)) not in (int, float)]
     if wrong:
-        raise ValueError(f"expected numbers for {', '.join(wrong)} in {file}, found none; write it anew: {again}")
+        raise ValueError(
+            f"expected what ns-eval writes in {file}, found no numbers for {', '.join(wrong)}; write it anew: {again}"
+        )
     saved = list_checkpoints(folder / CHECKPOINT_FOLDER)
     if saved and max(saved) != scores["protocol"].get("step"):
         raise ValueError(

@@ -148,10 +148,7 @@ def read_run_record(path: Path) -> dict[str, Any]:
     if missing:
         raise ValueError(f"expected the keys {missing} in the run record {file}, found none; the file was altered")
     _check_types(record, file)
-    lacking = [key for key in ("name", "config") if key not in record["expert"]]
-    if lacking:
-        raise ValueError(f"expected the keys {lacking} of the expert in the run record {file}, found none")
-    return {**record, **{part: _Part(record[part], part, file) for part in ("scene", "progress")}}
+    return {**record, **{part: _Part(record[part], part, file) for part in ("expert", "scene", "progress")}}
 
 
 class _Part(dict[str, Any]):

@@ -68,8 +68,9 @@ def test_nothing_is_begun_without_data(capfd: pytest.CaptureFixture[str]) -> Non
 def test_part_of_a_suite_needs_the_data_of_that_part_only(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "got" / "n3v" / "sear_steak").mkdir(parents=True)
     options = ["--scenes", "sear_steak", "--data-dir", str(tmp_path / "got"), "--seeds", "7", "--preset", "quick"]
-    assert run(["bench", "paper_table_3", "--plan", *options]) == 0
+    assert run(["bench", "paper_table_3", "--plan", *options]) == 1  # the folder is there, and empty
     text = said(capfd)
+    assert f"in {tmp_path}/got/n3v/sear_steak, found no camera" in text
     assert "missing" not in text and "scenes: sear_steak\nseeds: 7\n" in text
     assert "--timestamp n3v_moegs+quick-seed7 " in text and f"--data {tmp_path}/got/n3v/sear_steak n3v-data" in text
     assert run(["bench", "paper_table_3", "--plan", "--scenes", "sear"]) == 1

@@ -79,7 +79,7 @@ def test_configs_come_back_as_they_were(tmp_path: Path) -> None:
     from moegs_ns.runs.record import plain
 
     assert config_from_plain(N3VDataParserConfig, plain(config)) == config
-    with pytest.raises(ValueError, match=r"found \['colour'\]: another version made it"):
+    with pytest.raises(ValueError, match=r"found \['colour'\]: another version made the run"):
         config_from_plain(N3VDataParserConfig, {"colour": 1})
 
 
