@@ -170,7 +170,7 @@ def test_looking_changes_nothing(scripts: dict[str, ModuleType], sample_scene: P
     """A step under the clock has the gradients of one without, and leaves no wrapper behind."""
 
     def gradients(clocked: bool) -> tuple[Any, list[torch.Tensor]]:
-        training = profiled(scripts, "4dgaussians", sample_scene, tmp_path)
+        training = profiled(scripts, "4dgaussians", sample_scene, tmp_path / f"clocked {clocked}")
         clock = scripts["stage_clock"].StageClock()
         if clocked:
             with training.clocked(clock), training.watched() as watched:
