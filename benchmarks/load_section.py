@@ -27,10 +27,11 @@ def load_section(report: dict[str, Any]) -> str:
     ]
     if "viewer" in watched:
         one = watched["viewer"]
-        lines += [
-            f"- viewer: {one['visitors']} windows at once, opened and closed {one['visits']} times; pictures that came: "
-            f"{', '.join(map(str, one['received']))}; no thread that renders was left.",
-        ]
+        received = ", ".join(map(str, one["received"]))
+        lines.append(
+            f"- viewer: {one['visitors']} windows at once, opened and closed {one['visits']} times; pictures that "
+            f"came: {received}; no thread that renders was left."
+        )
     for row in budgets:
         lines.append(
             f"- `--ram-budget {row['budget'] / 1e9:g}`, {row['frames'] / 1e6:.1f} MB of frames (`--downscale "
