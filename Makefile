@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 CHECKED := moegs_ns tests tools benchmarks integrations setup.py
 
-.PHONY: help env demo lint format test test-slow test-all test-newest faults docs wheel lock clean
+.PHONY: help env demo lint format test test-slow test-all test-newest faults load docs wheel lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,10 @@ docs: env ## build README and docs/ as a site that opens from disk, build/docs/i
 
 faults: env ## kill the commands at random moments, resume them, compare with undisturbed ones (some minutes)
 	$(BIN)/python -m tests.faults.kill_and_resume
+
+load: env ## does memory stay flat over 20,000 steps, 1,000 pictures, 50 frame stores; writes the figures (some minutes)
+	$(BIN)/python benchmarks/load.py
+	$(BIN)/python benchmarks/write_performance.py
 
 wheel: env ## build dist/moegs_ns-*.whl with presets and kernels, on x86-64 Linux compiled for three levels of processors
 	rm -rf build dist

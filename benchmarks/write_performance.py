@@ -10,6 +10,7 @@ from pathlib import Path
 
 import tyro
 from gpu_section import gpu_section
+from load_section import load_section
 from passes_section import passes_section
 from profile_section import profile_section
 from projection_section import projection_section
@@ -26,8 +27,9 @@ Written by [benchmarks/write_performance.py](../benchmarks/write_performance.py)
 [benchmarks/step_profile.py](../benchmarks/step_profile.py),
 [benchmarks/training_step.py](../benchmarks/training_step.py),
 [benchmarks/raster_speed.py](../benchmarks/raster_speed.py),
-[benchmarks/expert_passes.py](../benchmarks/expert_passes.py) and
-[benchmarks/projection_share.py](../benchmarks/projection_share.py) make; do not edit.
+[benchmarks/expert_passes.py](../benchmarks/expert_passes.py),
+[benchmarks/projection_share.py](../benchmarks/projection_share.py) and
+[benchmarks/load.py](../benchmarks/load.py) make; do not edit.
 """
 
 
@@ -45,6 +47,8 @@ class KeptFiles:
     """What expert_passes.py kept."""
     projection: Path = RESULTS / "projection_share.json"
     """What projection_share.py kept."""
+    load: Path = RESULTS / "load.json"
+    """What load.py kept."""
     gpu: Path = RESULTS / "gpu_suite.txt"
     """The results.txt of a run of gpu_suite.sh."""
 
@@ -69,6 +73,7 @@ def write_page(output: Path, kept: KeptFiles | None = None) -> None:
             (kept.raster, raster_section),
             (kept.passes, passes_section),
             (kept.projection, projection_section),
+            (kept.load, load_section),
         )
         if file.is_file()
     ]

@@ -62,6 +62,7 @@ class Trained(FakeProcesses):
         psnr = PSNR.get(run.name.rpartition("-")[2], PSNR.get(run.parent.name, 0.0)) + record["seed"]
         row = {"camera": "cam00", "frame": 0, "psnr": psnr}
         scores = {"psnr": psnr, "ssim": 0.9, "fps": 40.0, "protocol": protocol(step), "per_image": [row]}
+        scores |= {f"expert_{name}/psnr": psnr - 1.0 for name in record["model"].get("experts", ())}
         Path(value_of(command, "--output-path")).write_text(json.dumps({"results": scores}))
 
 

@@ -1,8 +1,8 @@
 """Does something grow for as long as it runs? Samples of this process, their slopes, and what is too steep.
 
-Memory alone tells little of a short run: allocators keep what is freed and hand it out again. So what keeps memory alive
-is counted too, exactly: tensors, blocks of Python's own memory, threads, open files, maps. A leak of one tensor a step
-stands out after a few hundred steps, whatever its size; a leak outside Python shows in the memory of a long run.
+Memory alone tells little of a short run: allocators keep what is freed and hand it out again. So what keeps memory
+alive is counted too, exactly: tensors, blocks of Python's own memory, threads, open files, maps. A leak of one tensor a
+step stands out after a few hundred steps, whatever its size; a leak outside Python shows in the memory of a long run.
 """
 
 import gc

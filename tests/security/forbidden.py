@@ -7,7 +7,7 @@ from collections.abc import Iterator
 #: Modules that build objects out of data, or parse what can refer to elsewhere; and where each may be imported.
 MODULES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("dill", "cloudpickle", "joblib", "shelve", "marshal", "tarfile", "xml", "lxml"), ()),
-    "pickle": ("moegs_ns/runs/checkpoints.py", "moegs_ns/router/ensemble.py"),  # for the name of its error
+    "pickle": ("moegs_ns/runs/checkpoints.py", "moegs_ns/router/ensemble.py", "moegs_ns/compat.py"),  # its error's name
     "yaml": (
         "moegs_ns/benching/suite_files.py",
         "moegs_ns/runs/config_vetting.py",

@@ -98,7 +98,11 @@ def fake_running(model: nn.Module | None = None) -> tuple[RunningViewer, FakeGui
 def fake_viewer(model: nn.Module | None, gui: FakeGui, panel: Any, client: Any, events: list[str]) -> SimpleNamespace:
     """What the page touches of nerfstudio's ``Viewer``, in training."""
     server = SimpleNamespace(
-        gui=gui, scene=SimpleNamespace(), get_clients=lambda: {0: client}, on_client_connect=lambda _: None
+        gui=gui,
+        scene=SimpleNamespace(),
+        get_clients=lambda: {0: client},
+        on_client_connect=lambda _: None,
+        on_client_disconnect=lambda _: None,
     )
     return SimpleNamespace(
         viser_server=server,
