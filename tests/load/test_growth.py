@@ -10,7 +10,6 @@ import torch
 
 from tests.load.growth import MEASURES, Sample, Watch, slopes, too_steep
 
-
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -22,7 +22,13 @@ def leave_run(folder: Path, command: Sequence[str], steps_done: int) -> None:
     checkpoints = folder / CHECKPOINT_FOLDER
     checkpoints.mkdir(parents=True, exist_ok=True)
     (checkpoints / checkpoint_name(steps_done - 1)).touch()
-    record = {"method": command[1], "expert": {"name": "toy", "config": {}}, "scene": {}, "versions": {}, "progress": {}}
+    record = {
+        "method": command[1],
+        "expert": {"name": "toy", "config": {}},
+        "scene": {},
+        "versions": {},
+        "progress": {},
+    }
     write_run_record(folder / "run.json", {"schema_version": SCHEMA_VERSION, "command": shlex.join(command), **record})
 
 
