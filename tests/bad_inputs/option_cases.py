@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from moegs_ns.cli.main import run
 from tests.bad_inputs.bench import Bench, written
 from tests.bad_inputs.cases import Case, Command, on_run, said, train
 
@@ -44,6 +45,13 @@ def taken(kind: str, *words: object, option: str = "--output") -> Command:
     return command
 
 
+def half_size_of_frames(bench: Bench) -> list[Any]:
+    """A film at half size into the frames of the whole one."""
+    words = ["render", "fixed", bench.run("stg"), "--frames", bench.folder / "frames"]
+    assert run([str(word) for word in words]) == 0
+    return [*words, "--downscale", "2"]
+
+
 POSE = [1.0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1]
 ENTRY = {"camera_to_world": POSE, "fov": 50}
 PATH = {"render_height": 8, "render_width": 8, "fps": 2, "camera_path": [ENTRY, ENTRY]}
@@ -81,6 +89,7 @@ OPTION_CASES = [
     Case(
         "film into a file", taken("stg", "render", "fixed", option="--frames"), ("run.json", "found a file", "--frames")
     ),
+    Case("film into frames of another size", half_size_of_frames, (r"found those of another one \(other downscale\)",)),
     Case("bullet time at no time", held(), ("--time", "--frame", "neither")),
     Case("bullet time after the end", held("--time", "2"), ("--time from 0", "found 2")),
     Case("bullet time at a frame past the end", held("--frame", "99"), ("--frame from 0 to 5, found 99",)),

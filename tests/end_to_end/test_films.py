@@ -242,7 +242,7 @@ def test_frames_of_another_job_are_not_taken_for_ones_own(
     for options, named in (
         (("--show", "depth"), "other pictures, depths"),
         (("--turns", 1), "other cameras and times"),
-        (("--downscale", 2), "other downscale"),
+        (("--downscale", 2), "(other downscale)"),
     ):
         assert render(*film, *options) == 1
         assert named in " ".join(capsys.readouterr().err.split())

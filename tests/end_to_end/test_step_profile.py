@@ -123,6 +123,7 @@ def test_the_clock_tells_stages_within_stages_apart_in_both_directions(scripts: 
 
 
 def profiled(scripts: dict[str, ModuleType], subject: str, scene: Path, folder: Path) -> Any:
+    folder.mkdir(parents=True, exist_ok=True)
     preset = folder / "smallest.toml"
     preset.write_text(PRESET)
     return scripts["profiled_training"].ProfiledTraining(subject, str(preset), 200, scene, 8, folder, 0)
