@@ -47,8 +47,8 @@ test-newest: env ## the rasterizer's tests that need no GPU, with the newest gsp
 docs: env ## build README and docs/ as a site that opens from disk, build/docs/index.html; broken links fail
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-faults: env ## kill the commands at random moments, resume them, compare with undisturbed ones (some minutes)
-	$(BIN)/python -m tests.faults.kill_and_resume
+faults: env ## kill commands at random moments, resume them, compare with undisturbed ones; writes the figures (ten minutes)
+	$(BIN)/python benchmarks/faults.py
 
 load: env ## does memory stay flat over 20,000 steps, 1,000 pictures, 50 frame stores; writes the figures (some minutes)
 	$(BIN)/python benchmarks/load.py

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import tyro
+from faults_section import faults_section
 from gpu_section import gpu_section
 from load_section import load_section
 from passes_section import passes_section
@@ -28,8 +29,9 @@ Written by [benchmarks/write_performance.py](../benchmarks/write_performance.py)
 [benchmarks/training_step.py](../benchmarks/training_step.py),
 [benchmarks/raster_speed.py](../benchmarks/raster_speed.py),
 [benchmarks/expert_passes.py](../benchmarks/expert_passes.py),
-[benchmarks/projection_share.py](../benchmarks/projection_share.py) and
-[benchmarks/load.py](../benchmarks/load.py) make; do not edit.
+[benchmarks/projection_share.py](../benchmarks/projection_share.py),
+[benchmarks/load.py](../benchmarks/load.py) and
+[benchmarks/faults.py](../benchmarks/faults.py) make; do not edit.
 """
 
 
@@ -49,6 +51,8 @@ class KeptFiles:
     """What projection_share.py kept."""
     load: Path = RESULTS / "load.json"
     """What load.py kept."""
+    faults: Path = RESULTS / "faults.json"
+    """What faults.py kept."""
     gpu: Path = RESULTS / "gpu_suite.txt"
     """The results.txt of a run of gpu_suite.sh."""
 
@@ -74,6 +78,7 @@ def write_page(output: Path, kept: KeptFiles | None = None) -> None:
             (kept.passes, passes_section),
             (kept.projection, projection_section),
             (kept.load, load_section),
+            (kept.faults, faults_section),
         )
         if file.is_file()
     ]

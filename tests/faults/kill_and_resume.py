@@ -1,10 +1,8 @@
 """Kill the commands at random moments, call them again until they are done, and compare with what was never killed.
 
-    make faults
-    python -m tests.faults.kill_and_resume --kills 24 --seed 7
-
-On the CPU the tensors of resumed trainings equal those of undisturbed ones, and exported files are the same byte by
-byte; prepared scenes are compared by what `moegs data check` says of them, because structure from motion draws lots.
+`make faults` does it (benchmarks/faults.py). On the CPU the tensors of resumed trainings equal those of undisturbed ones,
+and exported files are the same byte by byte; prepared scenes are compared by what `moegs data check` says of them,
+because structure from motion draws lots.
 """
 
 import contextlib
@@ -16,33 +14,16 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import tyro
-
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "tests" / "training" / "tiny.toml"
 SCENE = ROOT / "examples" / "mixed"
 _MOST_STARTS = 200  # of one job: a command that never gets further would go on for ever
-
-
-@dataclass
-class Arguments:
-    """Kill and resume every resumable command."""
-
-    kills: int = 24
-    """How many kills there are to be in all, shared among the jobs."""
-    seed: int = 0
-    """Of the moments."""
-    jobs: tuple[str, ...] = ()
-    """Only these: train, prepare, export. Default: all."""
-    folder: Path | None = None
-    """Where to work. Default: a temporary folder, removed afterwards."""
 
 
 @dataclass
@@ -64,11 +45,21 @@ class Job:
 
 @dataclass
 class Told:
-    """What happened to a job."""
+    """What happened to a job.
+
+    Attributes:
+        kills: how many there were.
+        starts: of the command.
+        moments: seconds after its start at which each kill came.
+        seconds: the undisturbed command took.
+        same: every outcome was that of the undisturbed command.
+    """
 
     kills: int = 0
     starts: int = 0
     moments: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+    same: bool = True
 
 
 # -- what must be the same ---------------------------------------------------------------------------------------------
@@ -107,7 +98,7 @@ def verdicts(folder: Path) -> dict[str, str]:
     """What `moegs data check` says of a prepared scene, check by check."""
     report = folder / "check.json"
     subprocess.run(moegs("data", "check", folder / "made", "--json", report), check=False, stdout=subprocess.DEVNULL)
-    return {result["name"]: result["verdict"] for result in json.loads(report.read_text("utf8"))["results"]}
+    return {result["check"]: result["verdict"] for result in json.loads(report.read_text("utf8"))["results"]}
 
 
 def files(folder: Path) -> dict[str, str]:
@@ -139,7 +130,7 @@ def preparation(folder: Path) -> list[str]:
 
 def export(folder: Path) -> list[str]:
     """Every frame of an expert that the first job trained."""
-    run = next((folder.parent / "trained" / "undisturbed" / "outputs").glob("*/moegs-stg/*"))
+    run = next((folder.parents[1] / "train" / "undisturbed" / "outputs").glob("*/moegs-stg/*"))
     return moegs("export", run, "--format", "ply", "--output", folder / "exported")
 
 
@@ -190,10 +181,7 @@ def run_with_kills(command: list[str], seconds: float, kills: int, rng: random.R
                 continue
         if status:
             raise RuntimeError(f"expected the resumed command to succeed, found exit status {status}; see {log}")
-        if told.kills >= kills:
-            return told
-        # It ended before all kills were spent: nothing is left to kill.
-        return told
+        return told  # perhaps before all kills were spent: nothing is left to kill
     raise RuntimeError(f"expected the command to end after {kills} kills, found it unfinished; see {log}")
 
 
@@ -222,35 +210,30 @@ def _descendants(parent: int) -> list[int]:
     return found
 
 
-def main(arguments: Arguments) -> int:
-    rng = random.Random(arguments.seed)
-    folder = arguments.folder or Path(tempfile.mkdtemp(prefix="faults-"))
-    failed, total = [], 0
-    for job in JOBS:
-        if arguments.jobs and job.name not in arguments.jobs:
-            continue
-        place = folder / (f"{job.name}ed" if job.name != "prepare" else "prepared")
-        whole, killed = place / "undisturbed", place / "killed"
-        for one in (whole, killed):
-            one.mkdir(parents=True, exist_ok=True)
-        seconds = run_through(job.command(whole), place / "undisturbed.log")
-        wanted, told = round(arguments.kills * job.share), Told()
-        while told.kills < wanted:  # a command that ended early is begun anew
-            shutil.rmtree(killed)
-            killed.mkdir()
-            more = run_with_kills(job.command(killed), seconds, wanted - told.kills, rng, place / "killed.log")
-            told.kills, told.starts = told.kills + more.kills, told.starts + more.starts
-            same = job.outcome(killed) == job.outcome(whole)
-            if not same:
-                failed.append(job.name)
-        total += told.kills
-        word = "same" if job.name not in failed else "DIFFERENT"
-        print(f"{job.name}: {told.kills} kills, {told.starts} starts, {seconds:.0f} s undisturbed: {word}")  # noqa: T201
-    print(f"{total} kills in all")  # noqa: T201
-    if arguments.folder is None and not failed:
-        shutil.rmtree(folder)
-    return 1 if failed else 0
+def kill_and_resume(job: Job, kills: int, folder: Path, rng: random.Random) -> Told:
+    """Do a job undisturbed, and with kills until there were so many; a job that ends before is begun anew.
 
+    Args:
+        job: to do.
+        kills: how many there are to be.
+        folder: where the jobs work; later ones find there what earlier ones made.
+        rng: of the moments.
 
-if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Arguments, description=__doc__)))
+    Raises:
+        RuntimeError: the command failed other than by a kill, or never ended.
+    """
+    place = folder / job.name
+    whole, killed = place / "undisturbed", place / "killed"
+    whole.mkdir(parents=True)
+    told = Told(seconds=run_through(job.command(whole), place / "undisturbed.log"))
+    while told.kills < kills:
+        shutil.rmtree(killed, ignore_errors=True)
+        killed.mkdir()
+        more = run_with_kills(job.command(killed), told.seconds, kills - told.kills, rng, place / "killed.log")
+        told.kills, told.starts, told.moments = (
+            told.kills + more.kills,
+            told.starts + more.starts,
+            told.moments + more.moments,
+        )
+        told.same = told.same and job.outcome(killed) == job.outcome(whole)
+    return told
