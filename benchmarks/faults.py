@@ -1,5 +1,5 @@
-"""Do killed commands end like undisturbed ones? Trainings, preparations and exports are killed at random moments, called
-again until they are done, and compared with what was never killed.
+"""Do killed commands end like undisturbed ones? Trainings, preparations and exports are killed at random moments,
+called again until they are done, and compared with what was never killed.
 
     make faults
     python benchmarks/faults.py --kills 40 --seed 7

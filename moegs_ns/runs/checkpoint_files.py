@@ -19,8 +19,8 @@ def list_checkpoints(folder: Path) -> dict[int, Path]:
     """Checkpoints in ``folder`` by step, ascending; empty when the folder does not exist."""
     if not folder.is_dir():
         return {}
-    found = {int(match[1]): path for path in folder.iterdir() if (match := _NAME.fullmatch(path.name))}
-    return dict(sorted(found.items()))
+    named = {path: match for path in folder.iterdir() if (match := _NAME.fullmatch(path.name))}
+    return dict(sorted((int(match[1]), path) for path, match in named.items() if path.is_file()))
 
 
 def find_checkpoint(folder: Path, step: int | None = None, model_dir: str | Path = CHECKPOINT_FOLDER) -> Path:

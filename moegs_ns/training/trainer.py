@@ -18,8 +18,9 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from nerfstudio.utils.writer import EventName, TimeWriter
 
 from moegs_ns.files import written_whole
-from moegs_ns.folder_lock import FolderLock
+from moegs_ns.folder_lock import LOCK_NAME, FolderLock
 from moegs_ns.runs import checkpoints
+from moegs_ns.runs.checkpoint_files import list_checkpoints
 from moegs_ns.runs.record import (
     RUN_RECORD_NAME,
     SCHEMA_VERSION,
@@ -32,6 +33,7 @@ from moegs_ns.runs.record import (
     read_run_record,
     write_run_record,
 )
+from moegs_ns.runs.vetting import CONFIG_NAME
 from moegs_ns.training.divergence import check_losses, check_parameters
 from moegs_ns.training.optimizers import SinglePassOptimizers, describe_learning_rates, scaled_groups, used_groups
 from moegs_ns.training.pipeline import describe_model
@@ -64,11 +66,29 @@ class MoegsTrainer(Trainer):
         self.base_dir.mkdir(parents=True, exist_ok=True)
         self._lock = FolderLock(self.base_dir)  # held until the training ends, or nobody holds the trainer any more
         self._lock.acquire()
-        super().setup(test_mode)
+        try:
+            super().setup(test_mode)
+        except BaseException:
+            self._lock.release()
+            self._take_back()
+            raise
         self.pipeline.loss_watcher = self._check_losses
         checkpoints.remove_unfinished_checkpoints(self.base_dir)
         self._record = self._describe_run()
         self._update_record(self._start_step)
+
+    def _take_back(self) -> None:
+        """Remove what was written for a run that never came to be, and the folders that this empties."""
+        if (self.base_dir / RUN_RECORD_NAME).exists() or list_checkpoints(self.checkpoint_dir):
+            return  # there was a run before
+        for name in (LOCK_NAME, CONFIG_NAME, "events.out.tfevents.*"):
+            for file in self.base_dir.glob(name):
+                file.unlink()
+        for folder in (self.base_dir, *self.base_dir.parents[:2]):  # <output>/<scene>/<method>/<name>
+            try:
+                folder.rmdir()
+            except OSError:  # there is more in it
+                return
 
     def setup_optimizers(self) -> Optimizers:
         """One optimizer per group; the model's ``learning_rate_scales`` multiply ``lr`` and ``lr_final``, and its

@@ -1,5 +1,6 @@
 """Options of a training: nerfstudio's with meanings of our own, and what is looked at before anything is written."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,9 @@ from moegs_ns.folder_lock import refuse_if_busy
 from moegs_ns.router.same_scene import scene_facts
 from moegs_ns.runs.checkpoint_files import find_checkpoint
 from moegs_ns.runs.paths import absolute
+from moegs_ns.runs.vetting import CONFIG_NAME
+
+_LARGEST_SEED = 2**32 - 1  # that numpy's generator takes
 
 
 def _trainer() -> type:
@@ -72,7 +76,7 @@ class MoegsTrainerConfig(TrainerConfig):
         """Write ``config.yml``, unless the options cannot work or another process is at work in the run folder."""
         self.prepare()
         refuse_if_busy(self.get_base_dir())
-        config = self.get_base_dir() / "config.yml"
+        config = self.get_base_dir() / CONFIG_NAME
         CONSOLE.log(f"Saving config to: {config}")
         write_text(config, yaml.dump(self))
 
@@ -84,8 +88,8 @@ class MoegsTrainerConfig(TrainerConfig):
         options as well: ``prepare_start(scene_facts)`` before a new run, ``prepare_resume(run)`` before one goes on.
 
         Raises:
-            ValueError: several devices, a CUDA device where there is none, two places to resume from, or data or
-                experts that do not fit.
+            ValueError: numbers nothing can be trained with, several devices, a CUDA device where there is none, two
+                places to resume from, or data or experts that do not fit.
             FileNotFoundError: there are no data, or no checkpoint to resume from.
         """
         devices = self.machine.num_devices * self.machine.num_machines
@@ -99,12 +103,19 @@ class MoegsTrainerConfig(TrainerConfig):
                 "expected a usable CUDA device for --machine.device-type cuda, found none; "
                 "use --machine.device-type cpu, or install a CUDA build of torch and a driver"
             )
+        self._check_numbers()
         if self.load_dir is not None and self.load_checkpoint is not None:
             raise ValueError("expected one of --load-dir and --load-checkpoint, found both; give only one")
         self.make_paths_absolute()
         if self.load_dir is not None:
             found = find_checkpoint(self.load_dir, self.load_step, self.relative_model_dir)
             self.load_checkpoint, self.load_dir = found, None
+        if self.load_checkpoint is not None and not self.load_checkpoint.is_file():
+            raise FileNotFoundError(
+                f"expected a checkpoint file at {self.load_checkpoint}, found "
+                f"{'a folder' if self.load_checkpoint.is_dir() else 'nothing'}; name an existing step-*.ckpt behind "
+                "--load-checkpoint"
+            )
         self.load_step = None
         model: Any = self.pipeline.model
         facts = self._read_scene_facts()
@@ -114,6 +125,22 @@ class MoegsTrainerConfig(TrainerConfig):
         elif hasattr(model, "prepare_resume"):
             # <run>/nerfstudio_models/step-....ckpt; what a run was made of may be needed before its state is loaded.
             model.prepare_resume(self.load_checkpoint.parent.parent)
+
+    def _check_numbers(self) -> None:
+        """Raises ValueError for numbers of steps, a seed or learning rates that nothing can be trained with."""
+        for option, value, least in (
+            ("max-num-iterations", self.max_num_iterations, 0),
+            ("steps-per-save", self.steps_per_save, 1),
+            ("machine.seed", self.machine.seed, 0),
+        ):
+            if value < least:
+                raise ValueError(f"expected --{option} of {least} or more, found {value}")
+        if self.machine.seed > _LARGEST_SEED:
+            raise ValueError(f"expected --machine.seed of at most {_LARGEST_SEED}, found {self.machine.seed}")
+        for group, configs in self.optimizers.items():
+            rate = configs["optimizer"].lr
+            if not (math.isfinite(rate) and rate >= 0):
+                raise ValueError(f"expected --optimizers.{group}.optimizer.lr of 0 or more, found {rate}")
 
     def _read_scene_facts(self) -> dict[str, Any]:
         """What the data say of themselves; empty for a data manager that only tells once it is built.

@@ -22,6 +22,13 @@ REFUSED: list[tuple[Sequence[Any], Sequence[Any], str]] = [
     ((*EXPERT, "--pipeline.model.clip-frames", -1), (), "clip-frames of 1 or more, found -1"),
     ((*EXPERT, "--pipeline.model.ssim-weight", "nan"), (), "ssim-weight from 0 to 1, found nan"),
     ((*EXPERT, "--pipeline.datamanager.cameras-per-step", 0), (), "cameras_per_step >= 1, found 0"),
+    ((*EXPERT, "--max-num-iterations", -1), (), "max-num-iterations of 0 or more, found -1"),
+    ((*EXPERT, "--steps-per-save", 0), (), "steps-per-save of 1 or more, found 0"),
+    ((*EXPERT, "--machine.seed", -1), (), "machine.seed of 0 or more, found -1"),
+    ((*EXPERT, "--machine.seed", 2**32), (), "machine.seed of at most 4294967295, found 4294967296"),
+    ((*EXPERT, "--optimizers.means.optimizer.lr", "nan"), (), "means.optimizer.lr of 0 or more, found nan"),
+    ((*EXPERT, "--load-checkpoint", "/nowhere.ckpt"), (), "checkpoint file at /nowhere.ckpt, found nothing"),
+    ((*EXPERT, "--load-checkpoint", "{other checkpoint}"), (), "expected the optimizer groups"),
     ((*EXPERT, "--load-dir", "{scene}"), (), r"expected step-\*.ckpt files in .*scene"),
     ((*EXPERT, "--load-dir", "/nowhere"), (), "/nowhere, found nothing"),
     (EXPERT, ("--downscale", 0), "--downscale >= 1, found 0"),
@@ -53,11 +60,12 @@ def test_ns_train_refuses_before_there_is_a_run(
     words: Sequence[Any], parser: Sequence[Any], says: str, good: dict[str, Path], tmp_path: Path
 ) -> None:
     places = {**good, "empty": Bench(tmp_path, good["scene"], good).run("4dgaussians", removed("nerfstudio_models"))}
+    (places["other checkpoint"],) = (good["4dgaussians"] / "nerfstudio_models").iterdir()
     method, *options = [places[str(word)[1:-1]] if str(word).startswith("{") else word for word in words]
     place = ("--output-dir", tmp_path / "made", "--timestamp", "run", "--data", good["scene"], "n3v-data", *parser)
     with pytest.raises((ValueError, FileNotFoundError), match=says):
         train_of_method([method, *SMALL, *options, *place])
-    assert not (tmp_path / "made").exists()
+    assert not list((tmp_path / "made").rglob("*"))
 
 
 @pytest.mark.parametrize("method", [ROUTER, STUDENT], ids=lambda method: method[0])

@@ -1,8 +1,8 @@
 """Kill the commands at random moments, call them again until they are done, and compare with what was never killed.
 
-`make faults` does it (benchmarks/faults.py). On the CPU the tensors of resumed trainings equal those of undisturbed ones,
-and exported files are the same byte by byte; prepared scenes are compared by what `moegs data check` says of them,
-because structure from motion draws lots.
+`make faults` does it (benchmarks/faults.py). On the CPU the tensors of resumed trainings equal those of undisturbed
+ones, and exported files are the same byte by byte; prepared scenes are compared by what `moegs data check` says of
+them, because structure from motion draws lots.
 """
 
 import contextlib
