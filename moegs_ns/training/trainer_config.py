@@ -130,7 +130,7 @@ class MoegsTrainerConfig(TrainerConfig):
         """Raises ValueError for numbers of steps, a seed or learning rates that nothing can be trained with."""
         for option, value, least in (
             ("max-num-iterations", self.max_num_iterations, 0),
-            ("steps-per-save", self.steps_per_save, 1),
+            ("steps-per-save", self.steps_per_save, 0),  # 0: only the last
             ("machine.seed", self.machine.seed, 0),
         ):
             if value < least:

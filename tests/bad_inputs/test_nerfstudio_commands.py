@@ -23,7 +23,7 @@ REFUSED: list[tuple[Sequence[Any], Sequence[Any], str]] = [
     ((*EXPERT, "--pipeline.model.ssim-weight", "nan"), (), "ssim-weight from 0 to 1, found nan"),
     ((*EXPERT, "--pipeline.datamanager.cameras-per-step", 0), (), "cameras_per_step >= 1, found 0"),
     ((*EXPERT, "--max-num-iterations", -1), (), "max-num-iterations of 0 or more, found -1"),
-    ((*EXPERT, "--steps-per-save", 0), (), "steps-per-save of 1 or more, found 0"),
+    ((*EXPERT, "--steps-per-save", -1), (), "steps-per-save of 0 or more, found -1"),
     ((*EXPERT, "--machine.seed", -1), (), "machine.seed of 0 or more, found -1"),
     ((*EXPERT, "--machine.seed", 2**32), (), "machine.seed of at most 4294967295, found 4294967296"),
     ((*EXPERT, "--optimizers.means.optimizer.lr", "nan"), (), "means.optimizer.lr of 0 or more, found nan"),
