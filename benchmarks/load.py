@@ -30,7 +30,7 @@ from machine import describe_measurement  # noqa: E402
 from rich.console import Console  # noqa: E402
 
 from moegs_ns.files import write_json  # noqa: E402
-from tests.load.growth import Sample, slopes, too_steep  # noqa: E402
+from tests.load.growth import Sample, share_one_heap, slopes, too_steep  # noqa: E402
 from tests.load.limits import CYCLES, PICTURES, POOL_THREADS, STEPS  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "load.json"
@@ -176,6 +176,7 @@ def measure(what: str, arguments: Arguments) -> Measured:
     """One of them, in the process that calls; what it prints is not shown."""
     import torch
 
+    share_one_heap()
     torch.set_num_threads(arguments.threads)
     with tempfile.TemporaryDirectory() as made, Path(os.devnull).open("w") as nowhere:
         folder = Path(made).resolve()

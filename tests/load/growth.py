@@ -5,6 +5,7 @@ alive is counted too, exactly: tensors, blocks of Python's own memory, threads, 
 step stands out after a few hundred steps, whatever its size; a leak outside Python shows in the memory of a long run.
 """
 
+import ctypes
 import gc
 import statistics
 import sys
@@ -28,6 +29,7 @@ MEASURES = {
 }
 # Slopes between samples that lie close together say little, and all pairs of many samples take long.
 _MOST_SAMPLES = 200
+_ARENA_MAX = -8  # of glibc's mallopt
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class Watch:
         gc.collect()
         if not self._rows:
             gc.freeze()
+        give_free_memory_back()
         blocks = sys.getallocatedblocks()
         tensors = sum(issubclass(type(one), torch.Tensor) for one in gc.get_objects())
         held = (
@@ -83,6 +86,22 @@ class Watch:
         width = 1 + len(MEASURES)
         rows = [self._rows[start : start + width] for start in range(0, len(self._rows), width)]
         return [Sample(int(at), dict(zip(MEASURES, held, strict=True))) for at, *held in rows]
+
+
+def give_free_memory_back() -> None:
+    """What the C library keeps for later allocations, hundreds of megabytes by `keep_freed_memory`, goes back to the
+    system, so that what is resident is in use; where it is not glibc, nothing happens."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
+def share_one_heap() -> None:
+    """Threads begun from now on allocate from one heap, not from heaps of their own, in which a single block in use
+    keeps what is free from being given back. Holds for the process; where it is not glibc, nothing happens."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_ARENA_MAX, 1)
 
 
 def resident_mib(kind: str) -> float:
