@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -57,9 +58,9 @@ def test_every_option_is_compared_on_val_cameras_with_the_same_training_alone(
     assert len(trained) == len(processes.calls)  # nothing evaluates: ns-eval would read the test camera
     assert {tuple(call[-3:]) for call in trained} == {("--val-cams", "cam05", "cam08")}
     students = [call for call in trained if call[1] == "moegs-distill"]
-    assert len(students) == 14 and sum("--load-dir" in call for call in students) == 6
+    assert len(students) == 15 and sum("--load-dir" in call for call in students) == 6
     content = json.loads(arguments.results.read_text("utf8"))
-    assert len({row["run"] for row in content["rows"]}) == len(content["rows"]) == 16
+    assert len({row["run"] for row in content["rows"]}) == len(content["rows"]) == 17
     tables = scripts["distillation_options_section"].options_tables(content)
     assert [table.rows[0][0] for table in tables] == ["alone"] * 4
     assert [row[2] for row in tables[0].rows][:3] == ["-", "+0.10", "+0.20"]
@@ -69,3 +70,9 @@ def test_every_option_is_compared_on_val_cameras_with_the_same_training_alone(
     before = len(processes.calls)
     script.main(arguments, processes)
     assert len(processes.calls) == before  # finished runs are kept
+    content = json.loads(arguments.results.read_text("utf8"))
+    for folder in (tmp_path / "runs").glob("*/moegs-distill"):
+        shutil.rmtree(folder)
+    script.main(arguments, processes)
+    assert len(processes.calls) == before  # and rows whose runs are gone
+    assert json.loads(arguments.results.read_text("utf8"))["rows"][1] == content["rows"][1]
