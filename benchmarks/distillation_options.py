@@ -4,7 +4,8 @@
     python benchmarks/write_results.py
 
 On the sample scene at the preset demo, without its val cameras: the experts, their mixture, then one student per row.
-Resumable: finished runs are kept, and so are rows whose runs were removed since. Writes benchmarks/results/distillation_options.json.
+Resumable: finished runs are kept, and so are rows whose runs were removed since. Writes
+benchmarks/results/distillation_options.json.
 """
 
 import json
@@ -127,7 +128,7 @@ class Screening:
         for share in ("0.2", "0.8"):
             yield Arm(scratch, f"weighted, λ = {share}", self.taught("--ground-truth-weight", share))
         yield Arm(scratch, "unweighted, λ = 0.5", self.taught("--variant", "unweighted"))
-        yield Arm(scratch, "weighted, balanced", self.taught("--balanced"))
+        yield Arm(scratch, "weighted, balanced", self.taught("--balanced", "True"))
         yield Arm(scratch, "weighted, 6 pseudo-views an instant", self.taught("--pseudo-views", "6"))
         for part in PRUNED_SHARES:
             label = f"weighted, teacher pruned by {part:.0%}"
@@ -214,10 +215,10 @@ def main(arguments: Arguments, processes: Processes | None = None) -> None:
         bring_to_end(stage, processes, arguments.device, set(), say)
     teacher = score(screening.mixture.run, arguments.device)
     earlier = earlier_rows(arguments.results)
-    for arm in arms:
-        kept = earlier.get(portable({"command": arm.stage.shown()})["command"])
-        if kept is not None and arm.stage.state() == "missing":
-            rows.append({**kept, "group": arm.group, "label": arm.label})
+    kept = [earlier.get(portable({"command": arm.stage.shown()})["command"]) for arm in arms]
+    for number, arm in enumerate(arms):
+        if (row := kept[number]) is not None and arm.stage.state() == "missing":
+            rows.append(row)
         else:
             arm.prepare()
             bring_to_end(arm.stage, processes, arguments.device, set(), say)
@@ -229,7 +230,7 @@ def main(arguments: Arguments, processes: Processes | None = None) -> None:
             "preset": PRESET,
             "seed": SEED,
             "teacher": {"run": run_key(screening.mixture.run), "scores": teacher},
-            "rows": rows,
+            "rows": [*rows, *(row for row in kept[number + 1 :] if row is not None)],
             "measurement": {key: value for key, value in describe_measurement().items() if key != "source"},
         }
         write_json(arguments.results, portable(content))
