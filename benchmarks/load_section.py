@@ -16,8 +16,8 @@ def load_section(report: dict[str, Any]) -> str:
         "",
         "Memory under load: `make load`, with the limits of [tests/load/limits.py](../tests/load/limits.py). Growth is "
         "per 1,000, the median of the slopes between all pairs of samples; memory is what is resident without mapped "
-        "files and in use, in MiB; blocks are of Python's own memory. A training's first half is a warm-up, in which its "
-        "Gaussians grow in number.",
+        "files and in use, in MiB; blocks are of Python's own memory. A training's first half is a warm-up, in which "
+        "its Gaussians grow in number.",
         "",
         *(_measured(name, one) for name, one in report.items()),
         "",
