@@ -10,6 +10,6 @@ FIRST_STEPS = {"memory": 5.0, "tensors": 10, "blocks": 2_000, "threads": 0, "fil
 #: `POOL_THREADS` threads, begun one by one.
 PICTURES = {"memory": 5.0, "tensors": 10, "blocks": 5_000, "files": 0}
 POOL_THREADS = 32
-#: Of 1,000 cycles: stores that were let go leave nothing. Memory would be 220 MiB if a frame of 320x240 pixels stayed of
-#: each; in 50 cycles one jump of the C library's weighs much.
+#: Of 1,000 cycles: stores that were let go leave nothing. Memory would be 220 MiB if a frame of 320x240 pixels stayed
+#: of each; in 50 cycles one jump of the C library's weighs much.
 CYCLES = {"memory": 50.0, "tensors": 0, "blocks": 2_000, "threads": 0, "files": 0, "maps": 0}
