@@ -1,6 +1,6 @@
 """Experts taught by their mixtures, as a section of docs/results.md."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +42,53 @@ def distillation_section(contents: Sequence[dict[str, Any]]) -> str:
         for one in contents
     )
     again = " and ".join(dict.fromkeys(f"`{one['measurement']['command']}`" for one in contents))
-    parts = [_HEAD, *(student_table(group).markdown() for group in groups.values())]
+    evidence = evidence_table([*groups.values()])
+    parts = [_HEAD, evidence.markdown(), *(student_table(group).markdown() for group in groups.values())]
     return "\n".join([*parts, f"Again: {again}.", "", *(f"- {machine}" for machine in machines), ""])
+
+
+def evidence_table(groups: Sequence[Sequence[dict[str, Any]]]) -> Table:
+    """What teaching changed, student by student: differences to the expert alone, paired by seed.
+
+    Args:
+        groups: per student the contents of its seeds.
+    """
+    rows = []
+    for contents in groups:
+        of_seeds = [one["rows"] for one in contents]
+        named = f"{contents[0]['suite']['name']}: {contents[0]['student']}"
+        for label in _taught(contents[0]):
+            rows.append([named, " ".join([label, *contents[0]["options"]]), *_changes(of_seeds, label)])
+            named = ""
+    header = [
+        "",
+        "",
+        "test PSNR",
+        "test SSIM",
+        "PSNR on training views",
+        "to the teacher there",
+        "alone: training - test",
+    ]
+    notes = [
+        "On the test camera unless said; minus the expert alone of the same seed. *Alone: training - test*: how much "
+        "better, in dB, the expert alone is on its training views than on the test camera; where that is nothing, "
+        "supervision is not what it lacks."
+    ]
+    return Table("What teaching changed, mean ± sd over seeds", header, rows, notes)
+
+
+def _changes(of_seeds: Sequence[dict[str, Any]], label: str) -> list[str]:
+    def said(value: Callable[[dict[str, Any]], float], form: str) -> str:
+        return _said([value(one[label]) - value(one["retrained"]) for one in of_seeds], form)
+
+    overfit = [one["retrained"]["fit"]["video"] - one["retrained"]["scores"]["psnr"] for one in of_seeds]
+    return [
+        said(lambda row: row["scores"]["psnr"], "+.2f"),
+        said(lambda row: row["scores"]["ssim"], "+.4f"),
+        said(lambda row: row["fit"]["video"], "+.2f"),
+        said(lambda row: row["fit"]["teacher"], "+.2f"),
+        _said(overfit, "+.2f"),
+    ]
 
 
 def student_table(contents: Sequence[dict[str, Any]]) -> Table:

@@ -100,9 +100,15 @@ def test_students_have_their_experts_steps_and_seed_and_wait_for_the_teacher(
 def test_it_trains_what_is_missing_and_the_table_compares_with_the_expert_alone(
     scripts: dict[str, ModuleType], arguments: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    fits = {
+        "retrained": {"video": 28.0, "teacher": 30.5},
+        "unweighted": {"video": 28.0, "teacher": 30.5},
+        "weighted": {"video": 29.0, "teacher": 30.0},
+    }
+
     def fit(teacher: Path, students: dict[str, Path]) -> dict[str, dict[str, float]]:
         assert teacher.parent.name == "moegs-router"
-        return {"mixture": {"video": 31.0}, **{name: {"video": 29.0, "teacher": 30.0} for name in students}}
+        return {"mixture": {"video": 31.0}, **{name: fits[name] for name in students}}
 
     monkeypatch.setattr(scripts["distillation"], "training_fit", fit)
     processes = Trained(stop_after={"moegs-distill": 20})
@@ -125,5 +131,8 @@ def test_it_trains_what_is_missing_and_the_table_compares_with_the_expert_alone(
     assert rows["weighted"][3:5] == ["29.00 ± 0.00", "30.00 ± 0.00"] and rows["mixture"][3:5] == ["31.00 ± 0.00", "-"]
     assert rows["weighted"][5:] == ["40.0 ± 0.0", "2,400 ± 0", "1.0 ± 0.0", "150 ± 0"]
     assert table.emphasised == (3,)
+    evidence = scripts["distillation_section"].evidence_table([contents]).rows
+    assert [row[1] for row in evidence] == ["unweighted", "weighted"] and evidence[1][0] == ""
+    assert evidence[1][2:] == ["+0.75 ± 0.00", "+0.0000 ± 0.0000", "+1.00 ± 0.00", "-0.50 ± 0.00", "+0.50 ± 0.71"]
     text = scripts["distillation_section"].distillation_section(contents)
     assert "Lambda of Eq. 11: 0.5." in text and "1.00 (pictures) and 2.00 (gates) thousandths" in text
