@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,9 +25,10 @@ ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "tests" / "training" / "tiny.toml"
 SCENE = ROOT / "examples" / "mixed"
 _MOST_STARTS = 200  # of one job: a command that never gets further would go on for ever
+_PAUSE = 0.05  # seconds between two looks at which stage is at work
 
 
-@dataclass
+@dataclass(frozen=True)
 class Job:
     """A command that can be killed.
 
@@ -34,13 +36,13 @@ class Job:
         name: of the job.
         command: what is typed behind ``moegs``, given the folder to work in.
         outcome: what must be the same, given that folder.
-        share: of all kills.
+        stages: each has to be hit: words by which the process of a stage is known, or nothing for the command itself.
     """
 
     name: str
     command: Callable[[Path], list[str]]
     outcome: Callable[[Path], Any]
-    share: float
+    stages: tuple[str, ...] = ("",)
 
 
 @dataclass
@@ -50,14 +52,14 @@ class Told:
     Attributes:
         kills: how many there were.
         starts: of the command.
-        moments: seconds after its start at which each kill came.
+        hit: stage by kill.
         seconds: the undisturbed command took.
         same: every outcome was that of the undisturbed command.
     """
 
     kills: int = 0
     starts: int = 0
-    moments: list[float] = field(default_factory=list)
+    hit: list[str] = field(default_factory=list)
     seconds: float = 0.0
     same: bool = True
 
@@ -135,13 +137,44 @@ def export(folder: Path) -> list[str]:
 
 
 JOBS = (
-    Job("train", training, tensors_of_runs, 0.6),
-    Job("prepare", preparation, verdicts, 0.2),
-    Job("export", export, files, 0.2),
+    Job(
+        "train",
+        training,
+        tensors_of_runs,
+        ("ns-train moegs-stg", "ns-train moegs-4dgaussians", "ns-train moegs-router", "ns-train moegs-distill"),
+    ),
+    Job("prepare", preparation, verdicts),
+    Job("export", export, files),
 )
 
 
 # -- killing -----------------------------------------------------------------------------------------------------------
+
+
+def kill_and_resume(job: Job, kills: int, folder: Path, rng: random.Random) -> Told:
+    """Do a job undisturbed, and with so many kills, as many in each of its stages; begun anew when it ends before.
+
+    Args:
+        job: to do.
+        kills: how many there are to be.
+        folder: where the jobs work; later ones find there what earlier ones made.
+        rng: of the moments.
+
+    Raises:
+        RuntimeError: the command failed other than by a kill, or never ended.
+    """
+    place = folder / job.name
+    whole, killed = place / "undisturbed", place / "killed"
+    whole.mkdir(parents=True)
+    told = Told(seconds=run_through(job.command(whole), place / "undisturbed.log"))
+    # In order, since a command goes through its stages in order.
+    wanted = sorted((job.stages * kills)[:kills], key=job.stages.index)
+    while Counter(wanted) - Counter(told.hit):
+        shutil.rmtree(killed, ignore_errors=True)
+        killed.mkdir()
+        _run_with_kills(job, killed, wanted, told, rng, place / "killed.log")
+        told.same = told.same and job.outcome(killed) == job.outcome(whole)
+    return told
 
 
 def run_through(command: list[str], log: Path) -> float:
@@ -158,31 +191,55 @@ def run_through(command: list[str], log: Path) -> float:
     return time.monotonic() - start
 
 
-def run_with_kills(command: list[str], seconds: float, kills: int, rng: random.Random, log: Path) -> Told:
-    """Start a command again and again, killed at moments drawn from its undisturbed time, until it ends by itself.
+def _run_with_kills(job: Job, folder: Path, wanted: list[str], told: Told, rng: random.Random, log: Path) -> None:
+    """Start a command again and again, killed in each of the wanted stages, until it ends by itself.
 
-    The first half of the kills takes the command alone and leaves its children to notice, the second half takes all.
-
-    Raises:
-        RuntimeError: it failed other than by a kill, or never ended.
+    Every second kill takes the command alone and leaves its children to notice, the others take all.
     """
-    told = Told()
-    while told.starts < _MOST_STARTS:
+    command = job.command(folder)
+    longest = told.seconds / len(job.stages)
+    for _ in range(_MOST_STARTS):
         told.starts += 1
+        remaining = Counter(wanted) - Counter(told.hit)
+        target = next((stage for stage in wanted if remaining[stage] > 0), None)
         with log.open("ab") as output:
             process = subprocess.Popen(command, stdout=output, stderr=output, cwd=ROOT, start_new_session=True)
-            patience = rng.uniform(0.0, seconds) if told.kills < kills else None
+        if target is not None and _wait_for_stage(process, target):
             try:
-                status = process.wait(patience)
+                process.wait(rng.uniform(0.0, longest))
             except subprocess.TimeoutExpired:
-                _kill(process, everything=told.kills >= kills // 2)
+                told.hit.append(_stage_of(process, job.stages))
                 told.kills += 1
-                told.moments.append(round(patience or 0.0, 1))
+                _kill(process, everything=told.kills % 2 == 0)
                 continue
-        if status:
+        if status := process.wait():
             raise RuntimeError(f"expected the resumed command to succeed, found exit status {status}; see {log}")
-        return told  # perhaps before all kills were spent: nothing is left to kill
-    raise RuntimeError(f"expected the command to end after {kills} kills, found it unfinished; see {log}")
+        return
+    raise RuntimeError(f"expected the command to end some time, found it unfinished; see {log}")
+
+
+def _wait_for_stage(process: "subprocess.Popen[bytes]", stage: str) -> bool:
+    """Whether the stage was begun; False when the command ended without."""
+    while process.poll() is None:
+        if any(stage in line for line in _command_lines(process)):
+            return True
+        time.sleep(_PAUSE)
+    return False
+
+
+def _stage_of(process: "subprocess.Popen[bytes]", stages: tuple[str, ...]) -> str:
+    """The stage that is at work; "between" where none is."""
+    lines = _command_lines(process)
+    return next((stage for stage in stages if any(stage in line for line in lines)), "between")
+
+
+def _command_lines(process: "subprocess.Popen[bytes]") -> list[str]:
+    """Of the command and its children, words separated by spaces."""
+    lines = []
+    for number in (process.pid, *_descendants(process.pid)):
+        with contextlib.suppress(OSError):
+            lines.append((Path("/proc") / str(number) / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+    return lines
 
 
 def _kill(process: "subprocess.Popen[bytes]", everything: bool) -> None:
@@ -208,32 +265,3 @@ def _descendants(parent: int) -> list[int]:
         found += own
         open_ += own
     return found
-
-
-def kill_and_resume(job: Job, kills: int, folder: Path, rng: random.Random) -> Told:
-    """Do a job undisturbed, and with kills until there were so many; a job that ends before is begun anew.
-
-    Args:
-        job: to do.
-        kills: how many there are to be.
-        folder: where the jobs work; later ones find there what earlier ones made.
-        rng: of the moments.
-
-    Raises:
-        RuntimeError: the command failed other than by a kill, or never ended.
-    """
-    place = folder / job.name
-    whole, killed = place / "undisturbed", place / "killed"
-    whole.mkdir(parents=True)
-    told = Told(seconds=run_through(job.command(whole), place / "undisturbed.log"))
-    while told.kills < kills:
-        shutil.rmtree(killed, ignore_errors=True)
-        killed.mkdir()
-        more = run_with_kills(job.command(killed), told.seconds, kills - told.kills, rng, place / "killed.log")
-        told.kills, told.starts, told.moments = (
-            told.kills + more.kills,
-            told.starts + more.starts,
-            told.moments + more.moments,
-        )
-        told.same = told.same and job.outcome(killed) == job.outcome(whole)
-    return told
