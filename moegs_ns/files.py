@@ -4,8 +4,10 @@ Imports the standard library only, so every room may use it.
 """
 
 import errno
+import hashlib
 import json
 import os
+import platform
 import re
 import shutil
 from collections.abc import Iterator
@@ -16,6 +18,7 @@ from typing import Any
 #: Bytes that `require_room` leaves free.
 SPARE_BYTES = 64 << 20
 _MARK = "unfinished"
+_LONGEST = 120  # bytes of a file's name in that of its unfinished one
 
 
 @contextmanager
@@ -36,10 +39,10 @@ def written_whole(path: Path, durable: bool = False, scratch_folder: Path | None
     Raises:
         OSError: the disk is full, or the place may not be written to; the message names the file and what to do.
     """
-    scratch = (scratch_folder or path.parent) / f".{path.stem}.{os.getpid()}.{_MARK}{path.suffix}"
+    scratch = (scratch_folder or path.parent) / f".{_short(path.stem)}.{_me()}.{_MARK}{path.suffix}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(scratch.parent, path.stem, path.suffix)
+        remove_leftovers(scratch.parent, _short(path.stem), path.suffix)
         yield scratch
         if durable:
             _flush(scratch)
@@ -90,9 +93,9 @@ def refusal(error: BaseException, path: Path | None = None) -> str | None:
     while behind is not None:
         number = getattr(behind, "errno", None)
         place = path or getattr(behind, "filename", None) or "a file"
-        if number in (errno.ENOSPC, errno.EDQUOT):
+        if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             return (
-                f"expected room for {place}, found the disk or the quota full; what stood there before is kept. "
+                f"expected room for {place}, found the disk or a quota full; what stood there before is kept. "
                 "Make room and run the same command again"
             )
         if number in (errno.EACCES, errno.EPERM, errno.EROFS):
@@ -164,10 +167,24 @@ def remove_leftovers(folder: Path, stem: str | None = None, suffix: str = "") ->
     if os.name != "posix":
         return
     of_file = re.escape(stem) if stem is not None else ".+"
-    unfinished = re.compile(rf"\.{of_file}\.(\d+)\.{_MARK}{re.escape(suffix)}")
+    unfinished = re.compile(rf"\.{of_file}\.(\d+)-{_host()}\.{_MARK}{re.escape(suffix)}")
     for entry in folder.iterdir():
         if (match := unfinished.fullmatch(entry.name)) and not _is_running(int(match[1])):
             _remove(entry)
+
+
+def _me() -> str:
+    return f"{os.getpid()}-{_host()}"
+
+
+def _host() -> str:
+    """Which machine or container this is: the numbers of processes mean something there only."""
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:6]
+
+
+def _short(name: str) -> str:
+    """A name to which something can be added without its becoming too long for the file system."""
+    return name.encode()[:_LONGEST].decode(errors="ignore")
 
 
 def _is_running(process: int) -> bool:

@@ -49,7 +49,9 @@ class FolderLock:
         """
         if fcntl is None or _is_held_by_parent(self._folder):
             return
-        file = (self._folder / LOCK_NAME).open("a+", encoding="utf8")
+        # A link is not followed: in a folder from elsewhere it could lead to a file of the user's.
+        handle = os.open(self._folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        file = os.fdopen(handle, "r+", encoding="utf8")
         deadline = time.monotonic() + patience
         while True:
             try:
@@ -74,14 +76,21 @@ class FolderLock:
                     f"{self._folder} cannot be locked where it lies: let one process work there", stacklevel=2
                 )
                 break
-        file.truncate(0)
+        file.seek(0)
+        file.truncate()
         file.write(str(os.getpid()))
         file.flush()
         self._file = file
 
-    def release(self) -> None:
-        """Let others in; nothing where the lock is not held."""
+    def release(self, remove: bool = False) -> None:
+        """Let others in; nothing where the lock is not held.
+
+        Args:
+            remove: leave no lock file in a folder that is meant for others.
+        """
         if self._file is not None:
+            if remove:
+                (self._folder / LOCK_NAME).unlink(missing_ok=True)
             self._file.close()
             self._file = None
 

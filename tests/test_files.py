@@ -39,7 +39,6 @@ _WRITES_ITSELF = {
     "runs/checkpoints.py": "the place that `written_whole` gives",
     "splats/native_build.py": "a probe for the compiler, in a scratch folder",
     "splats/kernel_cache.py": "a scratch folder, from which the finished library is renamed",
-    "folder_lock.py": "a lock, which is no content",
     "training/processes.py": "logs, which grow",
 }
 
@@ -80,6 +79,12 @@ def test_contents_come_back(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
         write_json(tmp_path / "c.json", math.nan)
     assert json.loads((tmp_path / "c.json").read_text()) == {"a": [1, None]}
+
+
+def test_a_long_name_is_no_obstacle(tmp_path: Path) -> None:
+    for name in ("a" * 248 + ".md", "ß" * 120 + ".md"):
+        write_text(tmp_path / name, "text")
+        assert (tmp_path / name).read_text() == "text"
 
 
 def test_a_killed_process_leaves_no_half_file_and_its_rest_goes(tmp_path: Path) -> None:
@@ -135,7 +140,7 @@ def test_a_full_disk_is_explained_whoever_noticed(tmp_path: Path) -> None:
             except OSError as error:
                 raise RuntimeError("a library's own words") from error
 
-    with pytest.raises(OSError, match=r"room for .*cloud\.ply, found the disk or the quota full") as caught:
+    with pytest.raises(OSError, match=r"room for .*cloud\.ply, found the disk or a quota full") as caught:
         fill_the_disk()
     assert list(tmp_path.iterdir()) == []
     assert isinstance(caught.value.__cause__, RuntimeError)

@@ -42,6 +42,14 @@ def test_the_second_process_is_refused_until_the_first_is_gone(tmp_path: Path, h
     FolderLock(tmp_path).acquire(patience=60.0)
 
 
+def test_a_link_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("precious")
+    (tmp_path / folder_lock.LOCK_NAME).symlink_to(tmp_path / "mine")
+    with pytest.raises(OSError, match="symbolic links"):
+        FolderLock(tmp_path).acquire()
+    assert (tmp_path / "mine").read_text() == "precious"
+
+
 def test_a_lock_is_free_again_after_use(tmp_path: Path) -> None:
     with FolderLock(tmp_path) as lock:
         lock.acquire()

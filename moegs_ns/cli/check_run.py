@@ -11,8 +11,9 @@ class CheckRun:
     """Look whether a run of unknown origin is safe to load with ns-eval, ns-render and ns-viewer; nothing of it is run.
 
     nerfstudio's commands build whatever a run's config.yml names. This one reads the file without building anything and
-    holds it against what moegs_ns itself writes, sees that commands would read and write in this folder only, reads
-    checkpoints as tensors only, and follows no links out of the folder. Exit status: 0 if all is well, 1 otherwise.
+    holds it against what moegs_ns itself writes, sees that commands would write, and read checkpoints, in this folder
+    only, reads checkpoints as tensors only, and follows no links out of the folder. Exit status: 0 if all is well, 1
+    otherwise.
     """
 
     run_folder: tyro.conf.Positional[Path]
@@ -31,6 +32,7 @@ class CheckRun:
 
         from moegs_ns import compat
         from moegs_ns.cli.console import make_console
+        from moegs_ns.cli.refusals import printable
         from moegs_ns.runs.vetting import vet_run
 
         compat.apply()
@@ -38,6 +40,6 @@ class CheckRun:
         findings = vet_run(self.run_folder)
         for found in findings:
             word = "[green]fine[/]" if found.good else "[bold red]refused[/]"
-            file = escape(str(found.file.relative_to(self.run_folder)))
-            console.print(f"{word}  {file}: {escape(found.sentence)}", soft_wrap=True, highlight=False)
+            file = escape(printable(str(found.file.relative_to(self.run_folder))))
+            console.print(f"{word}  {file}: {escape(printable(found.sentence))}", soft_wrap=True, highlight=False)
         return 0 if all(found.good for found in findings) else 1

@@ -42,15 +42,11 @@ def export_run(asked: "Export", console: Console) -> Path:
     if asked.format != "video" and not exporter.baked:
         exporter.model.exportable_parts(0.0)  # refuses what it cannot give before there is a folder
     folder = ExportFolder(asked.output or asked.run_folder / "export" / asked.format, job_of(asked, frames))
-    folder.open(asked.overwrite)
     way = WAYS[asked.format]
-    try:
+    with folder.opened(asked.overwrite):
         names = way.write(exporter, folder, console)
-    except Exception:
-        folder.leave()
-        raise
-    losses = way.check(exporter, folder)
-    finish(exporter, folder, names, losses)
+        losses = way.check(exporter, folder)
+        finish(exporter, folder, names, losses)
     size = sum((folder.path / name).stat().st_size for name in names)
     # A page holds the background; files of Gaussians do not.
     background = None if asked.format == "html" else record["expert"]["config"].get("background")

@@ -1,5 +1,5 @@
 """The ``moegs`` command: ``data``, ``train``, ``bench``, ``report`` and ``render`` with their special kinds, ``prune``,
-``fuse``, ``export``.
+``fuse``, ``export``, ``check-run``.
 
 Everything heavy is imported inside the commands, so that ``moegs --help`` answers at once.
 """

@@ -18,7 +18,12 @@ _MISPLACED = {
 def told(error: Exception) -> str | None:
     """What to tell the user of an error, on one line; None for what deserves its traceback."""
     sentence = str(error) if _is_ours(error) else refusal(error) or _misplaced(error)
-    return None if sentence is None else " ".join(sentence.split())
+    return None if sentence is None else printable(sentence)
+
+
+def printable(text: str) -> str:
+    """A text on one line, without what would steer a terminal."""
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in " ".join(text.split()))
 
 
 def _misplaced(error: Exception) -> str | None:

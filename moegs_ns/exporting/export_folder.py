@@ -1,12 +1,14 @@
 """The folder of an export: finished frames, and ``export.json``, which says what they are."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from moegs_ns.files import require_room, written_whole
+from moegs_ns.folder_lock import LOCK_NAME, FolderLock
 from moegs_ns.paths import check_plain_names
 from moegs_ns.runs.record import write_run_record
 
@@ -26,6 +28,30 @@ class ExportFolder:
     path: Path
     job: Mapping[str, Any]
 
+    @contextmanager
+    def opened(self, overwrite: bool = False) -> Iterator[None]:
+        """`open`, with nobody else at work in the folder meanwhile; what fails before a first file leaves nothing.
+
+        Raises:
+            ValueError: the folder holds another export, or files that are none.
+            FolderIsBusyError: another process exports into it.
+        """
+        there = self.path.is_dir()
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FolderLock(self.path, "choose another --output")
+        lock.acquire()
+        try:
+            self.open(overwrite)
+            try:
+                yield
+            except Exception:
+                self.leave()
+                raise
+        finally:
+            lock.release(remove=True)
+            if not there and not any(self.path.iterdir()):
+                self.path.rmdir()
+
     def open(self, overwrite: bool = False) -> None:
         """Make the folder, or take it up again where it was left.
 
@@ -38,7 +64,7 @@ class ExportFolder:
         if self.path.exists() and not self.path.is_dir():
             raise ValueError(f"expected a folder for the export at {self.path}, found a file; choose another --output")
         known = self.read()
-        if known is None and self.path.is_dir() and any(self.path.iterdir()):
+        if known is None and self.path.is_dir() and any(file.name != LOCK_NAME for file in self.path.iterdir()):
             raise ValueError(
                 f"expected an empty folder or an export at {self.path}, found other files; choose another --output"
             )
@@ -107,8 +133,6 @@ class ExportFolder:
         known = self.read()
         if known is not None and not any((self.path / name).exists() for name in known["files"]):
             (self.path / RECORD_NAME).unlink()
-            if not any(self.path.iterdir()):
-                self.path.rmdir()
 
     def _sizes(self) -> dict[str, int]:
         """Bytes of the files that are finished; none of another job's."""

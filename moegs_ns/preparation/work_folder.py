@@ -64,7 +64,7 @@ def work_folder(options: PrepareOptions, files: list[Path]) -> Iterator[tuple[Wo
         The folder, and whether an interrupted preparation goes on.
 
     Raises:
-        FileExistsError: the scene's folder is there and not empty.
+        FileExistsError: the scene's folder is there and not empty, or what is to be emptied is not ours.
         FolderIsBusyError: another process prepares it right now.
     """
     output = options.output_dir
@@ -77,24 +77,33 @@ def work_folder(options: PrepareOptions, files: list[Path]) -> Iterator[tuple[Wo
     plan = {"version": _VERSION, "files": rows, "options": asdict(options)}
     digest = hashlib.sha256(json.dumps(plan, default=str, sort_keys=True).encode()).hexdigest()
     known = root / _PLAN
+    if root.is_symlink() or (root.exists() and not root.is_dir()):
+        found = "a link; remove it" if root.is_symlink() else "a file; move it"
+        raise FileExistsError(f"expected a folder of an interrupted preparation, or none, at {root}, found {found}")
     root.mkdir(parents=True, exist_ok=True)
     with FolderLock(root, "name another --output-dir") as lock:
         lock.acquire()
+        if not known.is_file() and any(entry.name != LOCK_NAME for entry in root.iterdir()):
+            raise FileExistsError(
+                f"expected a folder of an interrupted preparation, or none, at {root}, found other files in it; move "
+                "them, or name another --output-dir"
+            )
         goes_on = known.is_file() and json.loads(known.read_text("utf8")).get("digest") == digest
         if not goes_on:
             _empty(root)
+        write_json(known, {"digest": digest, "output": str(output)})  # first: it says that what follows is ours
         (root / "scene").mkdir(exist_ok=True)
-        write_json(known, {"digest": digest, "output": str(output)})
         yield WorkFolder(root), goes_on
 
 
 def _empty(folder: Path) -> None:
-    """Remove what is in a folder, but for its lock."""
+    """Remove what is in a folder, but for its lock; the plan, which says that it is ours, last."""
     for entry in folder.iterdir():
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
-        elif entry.name != LOCK_NAME:
+        elif entry.name not in (LOCK_NAME, _PLAN):
             entry.unlink()
+    (folder / _PLAN).unlink(missing_ok=True)
 
 
 def files_in(paths: list[Path]) -> list[Path]:

@@ -120,9 +120,22 @@ def _belongs_to(root: yaml.Node | None, run: Path) -> Iterator[str]:
             f"expected the config of this folder, found one by which ns-* commands write into {folder} and read "
             f"checkpoints in {checkpoints}; if the run was moved, change {', '.join(_PLACE)}, relative_model_dir in it"
         )
+    yield from _leads_out(root)
     told = [name for name in _TELLS_OTHERS if name in (_text(options.get("vis")) or "")]
     if told:
         yield f"expected a run that tells nobody, found one that reports to {told[0]} (vis); change it in the config"
+
+
+def _leads_out(root: yaml.Node) -> Iterator[str]:
+    """Logs are written where options called relative_... say, below the run folder unless these lead out of it."""
+    for node in _nodes(root):
+        for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+            name = key.value if isinstance(key, yaml.ScalarNode) else ""
+            if not str(name).startswith("relative_"):
+                continue
+            place = _path(value) if isinstance(value, yaml.SequenceNode) else _text(value)
+            if place is None or Path(place).is_absolute() or ".." in Path(place).parts:
+                yield f"expected a place within the run folder for {name}, found {place or 'something else'}"
 
 
 def _text(node: yaml.Node | None) -> str | None:

@@ -15,6 +15,7 @@ import platform
 import shlex
 import subprocess
 import sys
+import unicodedata
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -148,7 +149,21 @@ def read_run_record(path: Path) -> dict[str, Any]:
     if missing:
         raise ValueError(f"expected the keys {missing} in the run record {file}, found none; the file was altered")
     _check_types(record, file)
+    _check_texts(record, file)
     return {**record, **{part: _Part(record[part], part, file) for part in ("expert", "scene", "progress")}}
+
+
+def _check_texts(values: Any, file: Path) -> None:
+    """Refuse what would steer a terminal: texts of records are printed."""
+    waiting = [values]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            waiting += [*value, *value.values()]
+        elif isinstance(value, list):
+            waiting += value
+        elif isinstance(value, str) and any(unicodedata.category(one) == "Cc" for one in value):
+            raise ValueError(f"expected texts without control characters in the run record {file}, found {value!r:.99}")
 
 
 class _Part(dict[str, Any]):

@@ -48,7 +48,7 @@ def vet_run(run: Path) -> list[Finding]:
     if not run.is_dir():
         raise FileNotFoundError(f"expected a run folder at {run}, found none")
     findings = [_record(run / RUN_RECORD_NAME), *_config(run / CONFIG_NAME, run), *_torch(run / CHECKPOINT_FOLDER)]
-    findings += [_checkpoint(path) for path in list_checkpoints(run / CHECKPOINT_FOLDER).values()]
+    findings += _checkpoints(run / CHECKPOINT_FOLDER)
     root = os.path.realpath(run)
     for path in sorted(run.rglob("*")):
         target = os.path.realpath(path)
@@ -82,6 +82,15 @@ def _checkpoint(file: Path) -> Finding:
     except (FileNotFoundError, ValueError) as error:
         return Finding(file, False, str(error))
     return Finding(file, True, "tensors and plain data")
+
+
+def _checkpoints(folder: Path) -> list[Finding]:
+    """nerfstudio takes every name in the folder for a checkpoint's, so there must be nothing else."""
+    known = list_checkpoints(folder)
+    others = sorted(set(folder.iterdir()) - set(known.values())) if folder.is_dir() else []
+    findings = [_checkpoint(path) for path in known.values()]
+    findings += [Finding(path, False, "expected step-*.ckpt files only, found another name") for path in others]
+    return findings or [Finding(folder, False, "expected checkpoints of the run, found none")]
 
 
 def _torch(file: Path) -> list[Finding]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from moegs_ns.exporting.export_folder import RECORD_NAME, ExportFolder, frame_file, parse_frames
+from moegs_ns.folder_lock import FolderIsBusyError
 
 JOB = {"format": "ply", "frames": [0, 1], "min_opacity": 0.1}
 
@@ -51,6 +52,30 @@ def test_folders_of_others_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("x")
     with pytest.raises(ValueError, match="expected an empty folder or an export at .*, found other files"):
         ExportFolder(tmp_path, JOB).open(overwrite=True)
+
+
+def test_one_process_exports_into_a_folder(tmp_path: Path) -> None:
+    folder = ExportFolder(tmp_path / "export", JOB)
+    with folder.opened():
+        folder.write_file("frame_0000.ply", lambda file: _write(file, b"first"))
+        with pytest.raises(FolderIsBusyError, match="choose another --output"), folder.opened():
+            pass
+    assert {file.name for file in folder.path.iterdir()} == {RECORD_NAME, "frame_0000.ply"}
+    with folder.opened():
+        assert folder.has("frame_0000.ply")
+
+
+def test_what_fails_before_a_first_file_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+
+    def fail(folder: ExportFolder) -> None:
+        with folder.opened():
+            raise KeyError("nothing was written")
+
+    for folder in (ExportFolder(tmp_path / "new", JOB), ExportFolder(tmp_path / "empty", JOB)):
+        with pytest.raises(KeyError):
+            fail(folder)
+    assert [path.name for path in tmp_path.rglob("*")] == ["empty"]
 
 
 def test_a_file_appears_when_complete(tmp_path: Path) -> None:

@@ -1,12 +1,14 @@
 """A disk that fills up in the middle of a command: one line, nothing half-written, and the next call ends as if nothing
 had been.
 
-Every file of the package gets its name by a rename (`moegs_ns.files`), which is where the fault is injected. Trainings
-are in tests/training/test_trainer.py, single files in tests/test_files.py.
+Every file of the package gets its name by a rename (`moegs_ns.files`), which is one place where the fault is injected;
+the other is the system, which is told to let no file grow. Trainings are in tests/training/test_trainer.py, single files
+in tests/test_files.py.
 """
 
 import errno
 import hashlib
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from tests.training.inprocess import evaluate, train
 
 pytestmark = pytest.mark.slow
 FRAMES = 4
+_SMALL = 3000  # bytes
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +94,27 @@ def digest(path: Path) -> str:
     else:
         whole.update(path.read_bytes())
     return whole.hexdigest()
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "report"])
+def test_a_file_that_cannot_be_written_to_its_end_is_not_there(
+    name: str, good: dict[str, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """No file may grow beyond a limit: whoever writes, in Python or below, is stopped in the middle of one."""
+    words = [str(word) for word in COMMANDS[name](good, tmp_path)]
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (_SMALL, before[1]))
+    try:
+        status = run(words)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    out, errors = capfd.readouterr()
+    assert status == 1, out
+    assert errors.count("error:") == 1 and "full" in errors, errors
+    assert "Traceback" not in out + errors
+    assert not list(tmp_path.rglob("*unfinished*"))
+    assert all(path.stat().st_size <= _SMALL for path in tmp_path.rglob("*") if path.is_file())
+    assert run(words) == 0
 
 
 @pytest.mark.parametrize("name", COMMANDS)

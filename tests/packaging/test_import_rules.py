@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # These read models through their public outputs and methods only.
     "viewer": {"paths", "files", "splats", "losses", "runs", "scene", "exporting"},
     "reporting": {"paths", "files", "splats", "losses", "runs", "scene"},
-    "exporting": {"paths", "files", "splats", "losses", "runs", "scene"},
+    "exporting": {"paths", "files", "folder_lock", "splats", "losses", "runs", "scene"},
     "preparation": {"paths", "files", "folder_lock", "scene"},
     "checking": {"paths", "files", "preparation", "scene"},
 }

@@ -246,6 +246,20 @@ def test_a_scene_is_prepared_by_one_process_at_a_time(tmp_path: Path) -> None:
     assert (work / "cameras.json").read_text() == "the other one's"
 
 
+def test_only_what_a_preparation_left_is_removed(tmp_path: Path) -> None:
+    folder = numbered(tmp_path / "videos", pixel_format="yuv444p")
+    options = PrepareOptions((folder,), tmp_path / "scene", cameras=given(folder), seeds=QUICK)
+    (tmp_path / "scene.preparing").mkdir()
+    (tmp_path / "scene.preparing" / "thesis.tex").write_text("mine")
+    with pytest.raises(FileExistsError, match="found other files in it; move them"):
+        prepare(options)
+    (tmp_path / "scene.preparing").rename(tmp_path / "mine")
+    (tmp_path / "scene.preparing").symlink_to(tmp_path / "mine")
+    with pytest.raises(FileExistsError, match="found a link; remove it"):
+        prepare(options)
+    assert (tmp_path / "mine" / "thesis.tex").read_text() == "mine"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

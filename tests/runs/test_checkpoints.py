@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from moegs_ns.files import written_whole
 from moegs_ns.runs.checkpoint_files import find_checkpoint, list_checkpoints
 from moegs_ns.runs.checkpoints import read_checkpoint, remove_unfinished_checkpoints, write_checkpoint
 
@@ -101,12 +102,15 @@ def test_finding_ignores_foreign_files_and_prefers_the_newest(tmp_path: Path) ->
 def test_leftovers_of_killed_processes_are_removed(tmp_path: Path) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    (tmp_path / f".step-000000123.{gone.pid}.unfinished.ckpt").touch()
-    (tmp_path / f".step-000000123.{os.getpid()}.unfinished.ckpt").touch()
+    with written_whole(tmp_path / "step-000000123.ckpt") as scratch:
+        own = scratch.name
+        scratch.touch()
+    (tmp_path / own.replace(str(os.getpid()), str(gone.pid))).touch()
+    (tmp_path / own).touch()
+    (tmp_path / "step-000000123.ckpt").unlink()
     (tmp_path / "keep.ckpt").touch()
     remove_unfinished_checkpoints(tmp_path)
-    kept = {f".step-000000123.{os.getpid()}.unfinished.ckpt", "keep.ckpt"}
-    assert {path.name for path in tmp_path.iterdir()} == kept
+    assert {path.name for path in tmp_path.iterdir()} == {own, "keep.ckpt"}
 
 
 def test_reading_says_what_is_wrong(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A run is vetted without running any of it, and what every method writes passes."""
 
 import dataclasses
+import json
 import os
 import re
 from pathlib import Path
@@ -11,6 +12,7 @@ import yaml
 from moegs_ns.cli.main import run as moegs
 from moegs_ns.method_configs import moegs_stg
 from moegs_ns.runs import vetting
+from moegs_ns.runs.checkpoints import write_checkpoint
 from moegs_ns.runs.config_tags import CONFIG_TAGS
 from moegs_ns.runs.config_vetting import tags_of
 from moegs_ns.runs.record import SCHEMA_VERSION, write_run_record
@@ -32,6 +34,7 @@ def run(tmp_path: Path) -> Path:
     expert = {"name": "stg", "config": {}}
     record = {"method": "moegs-stg", "expert": expert, "scene": {}, "versions": {}, "progress": {}, "command": ""}
     write_run_record(folder / "run.json", {"schema_version": SCHEMA_VERSION, **record})
+    write_checkpoint({"step": 1, "pipeline": {}, "optimizers": {}}, folder / "nerfstudio_models", 1, folder)
     return folder
 
 
@@ -73,6 +76,40 @@ def test_what_would_run_code_is_refused_and_not_run(
     assert "refused  config.yml" in capfd.readouterr().out
 
 
+def test_a_run_cannot_speak_for_its_check(run: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    record = json.loads((run / "run.json").read_text("utf8"))
+    forged = {**record, "method": "moegs-stg\nfine  config.yml: names nothing\x1b[8m"}
+    (run / "run.json").write_text(json.dumps(forged), "utf8")
+    (run / "x\x1b[2K\rfine  all: good\x1b[8m").symlink_to("/etc")
+    (run / "config.yml").write_text("!!python/name:os.system ''")
+    assert moegs(["check-run", str(run)]) == 1
+    said = capfd.readouterr().out
+    assert "\x1b" not in said and "\r" not in said
+    assert sorted(line.split()[0] for line in said.splitlines()) == ["fine", "refused", "refused", "refused"]
+    assert "expected texts without control characters" in said
+
+
+def test_logs_stay_in_the_run(run: Path) -> None:
+    text = config_of(run)
+    assert "relative_log_filename: viewer_log" in text and "relative_log_dir:" in text
+    elsewhere = text.replace("relative_log_filename: viewer_log", "relative_log_filename: ../viewer_log")
+    (run / "config.yml").write_text(elsewhere)
+    assert "expected a place within the run folder for relative_log_filename, found ../viewer_log" in refused(run)
+    elsewhere = re.sub(r"(relative_log_dir: \S+\n)\s+- .*", r"\1  - /tmp/elsewhere", text)
+    elsewhere = re.sub(r"(relative_log_dir: \S+) \[\]", r"\1 [/tmp/elsewhere]", elsewhere)
+    assert elsewhere != text
+    (run / "config.yml").write_text(elsewhere)
+    assert "expected a place within the run folder for relative_log_dir, found /tmp/elsewhere" in refused(run)
+
+
+def test_nothing_but_checkpoints_lies_among_checkpoints(run: Path) -> None:
+    file = next((run / "nerfstudio_models").iterdir())
+    file.rename(file.with_name("step--00000005.ckpt"))
+    assert "expected step-*.ckpt files only, found another name" in refused(run)
+    (run / "nerfstudio_models" / "step--00000005.ckpt").unlink()
+    assert "expected checkpoints of the run, found none" in refused(run)
+
+
 def test_other_things_of_which_a_run_is_refused(run: Path, tmp_path: Path) -> None:
     (run / "config.yml").write_text("a: [")
     assert "expected YAML" in refused(run)
@@ -87,7 +124,6 @@ def test_other_things_of_which_a_run_is_refused(run: Path, tmp_path: Path) -> No
     os.mkfifo(run / "pipe")
     assert "found a pipe" in refused(run)
     (run / "pipe").unlink()
-    (run / "nerfstudio_models").mkdir()
     (run / "nerfstudio_models" / "step-000000001.ckpt").write_bytes(b"cos\nsystem\n(S'touch executed'\ntR.")
     assert "expected a whole checkpoint of tensors" in refused(run)
     with pytest.raises(FileNotFoundError, match="expected a run folder"):
