@@ -2,8 +2,8 @@
 had been.
 
 Every file of the package gets its name by a rename (`moegs_ns.files`), which is one place where the fault is injected;
-the other is the system, which is told to let no file grow. Trainings are in tests/training/test_trainer.py, single files
-in tests/test_files.py.
+the other is the system, which is told to let no file grow. Trainings are in tests/training/test_trainer.py, single
+files in tests/test_files.py.
 """
 
 import errno
