@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ class ExportFolder:
 
     path: Path
     job: Mapping[str, Any]
+    _made: list[Path] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def open(self, overwrite: bool = False) -> None:
         """Make the folder, or take it up again where it was left.
@@ -52,6 +53,7 @@ class ExportFolder:
             for name in known["files"]:
                 (self.path / name).unlink(missing_ok=True)
             known = None
+        self._made[:] = [folder for folder in self.path.parents if not folder.exists()]
         self.path.mkdir(parents=True, exist_ok=True)
         if known is None:
             self.write({"complete": False, "files": []})
@@ -103,12 +105,14 @@ class ExportFolder:
         return path
 
     def leave(self) -> None:
-        """Take the record away again if no file came of the export, and the folder if there is nothing else in it."""
+        """Take the record away again if no file came of the export, and the folders if nothing else is in them."""
         known = self.read()
         if known is not None and not any((self.path / name).exists() for name in known["files"]):
             (self.path / RECORD_NAME).unlink()
-            if not any(self.path.iterdir()):
-                self.path.rmdir()
+            for folder in (self.path, *self._made):
+                if any(folder.iterdir()):
+                    break
+                folder.rmdir()
 
     def _sizes(self) -> dict[str, int]:
         """Bytes of the files that are finished; none of another job's."""
@@ -149,7 +153,9 @@ def parse_frames(text: str, num_frames: int) -> list[int]:
             f"found '{text}'"
         ) from error
     if not chosen:
-        raise ValueError(f"--frames: expected at least one of the clip's {num_frames} frames, '{text}' names none")
+        raise ValueError(
+            f"--frames: expected at least one of the clip's {num_frames} frames, found '{text}', which names none"
+        )
     return sorted(chosen)
 
 
