@@ -144,7 +144,7 @@ def test_an_image_is_no_program_for_ghostscript(tmp_path: Path, content: bytes) 
     (tmp_path / "0000.png").write_bytes(content)
     with pytest.raises(ValueError, match="expected an? .*image at"):
         image_size(tmp_path / "0000.png")
-    with pytest.raises(ValueError, match="expected a readable image"):
+    with pytest.raises(ValueError, match="expected a .*image at"):
         list(iterate_frames((tmp_path / "0000.png",), 0, 1))
 
 
