@@ -116,7 +116,9 @@ class Fields:
     def _wrong(self, key: str, expected: str, found: Any) -> ValueError:
         place = ".".join(part for part in (self._within, key) if part)
         shown = "nothing" if found is None else found if key == "" and isinstance(found, str) else repr(found)
-        return ValueError(f"expected {expected}{f' as {place}' if place else ''} in {self._file}, found {shown}")
+        return ValueError(
+            f"expected {expected}{f' as {place}' if place else ''} in {self._file}, found {shown}; correct it"
+        )
 
 
 def literals(kind: Any) -> tuple[str, ...]:

@@ -74,18 +74,20 @@ def _read(path: Path) -> Any:
     try:
         text = path.read_text("utf8")
     except UnicodeDecodeError as error:
-        raise ValueError(f"expected a text in UTF-8 in {path}, found something else ({error})") from error
+        raise ValueError(f"expected a text in UTF-8 in {path}, found something else ({error}); save it so") from error
     if path.suffix == ".toml":
         try:
             return tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
-            raise ValueError(f"expected TOML in {path}, found something else ({error})") from error
+            raise ValueError(f"expected TOML in {path}, found something else ({error}); correct it") from error
     import yaml
 
     try:
         return yaml.safe_load(text)  # never more: a suite is data, and may come from anybody
     except yaml.YAMLError as error:
-        raise ValueError(f"expected YAML of plain values in {path}, found something else ({error})") from error
+        raise ValueError(
+            f"expected YAML of plain values in {path}, found something else ({error}); correct it"
+        ) from error
 
 
 def _experts(fields: Fields) -> tuple[tuple[str, ...], ...]:

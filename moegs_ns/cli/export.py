@@ -70,7 +70,9 @@ class Export:
         """
         if self.html:
             if self.format not in ("ply", "html"):
-                raise ValueError(f"--html is short for --format html; found --format {self.format} beside it")
+                raise ValueError(
+                    f"expected --html, short for --format html, alone, found --format {self.format} beside it"
+                )
             self.format = "html"
         self._check_options()
         from moegs_ns.cli.console import make_console

@@ -134,7 +134,8 @@ def refuse_mixture(record: Mapping[str, Any], asked: "Export") -> None:
     scene = scene_of_record(dict(record), asked.run_folder)
     data = shlex.join(["--data", str(scene.data), scene.parser, *scene.options])
     raise ValueError(
-        "a mixture's picture lives in image space, where its router blends the experts' images pixel by pixel, so no "
+        "expected Gaussians to export, found a mixture: a mixture's picture lives in image space, where its router "
+        "blends the experts' images pixel by pixel, so no "
         f"file of Gaussians holds it: export a student (`ns-train moegs-distill --teacher {run} --student {student} "
         f"{data}`) or the fused set (`moegs fuse {run}`) instead, or a "
         "video of it (--format video)"

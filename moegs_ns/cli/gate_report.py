@@ -133,7 +133,9 @@ class GateReport:
         cameras = list(dict.fromkeys(camera for camera, _ in images))
         camera = self.camera or cameras[0]
         if camera not in cameras:
-            raise ValueError(f"expected a camera of the split ({', '.join(cameras)}), found {camera!r}")
+            raise ValueError(
+                f"expected a camera of the split ({', '.join(cameras)}), found {camera!r}; name one of these"
+            )
         indices = [index for index, (name, _) in enumerate(images) if name == camera]
         stride = math.ceil(len(indices) / self.max_frames)
         return camera, indices[::stride], stride

@@ -44,12 +44,14 @@ class ReportGates:
         from moegs_ns.runs.record import read_run_record
         from moegs_ns.training.load_run import load_run
 
-        if min(self.instants, self.max_frames, self.width) < 1:
-            raise ValueError("expected --instants, --max-frames and --width of at least 1")
+        smallest = min(self.instants, self.max_frames, self.width)
+        if smallest < 1:
+            raise ValueError(f"expected --instants, --max-frames and --width of at least 1, found {smallest}")
         record = read_run_record(self.run_folder)
         if record["expert"]["name"] != "router":  # before anything is decoded
             raise ValueError(
-                f"expected the run of a mixture (moegs-router), found one of '{record['method']}' at {self.run_folder}"
+                f"expected the run of a mixture (moegs-router), found one of '{record['method']}' at "
+                f"{self.run_folder}; name a mixture's"
             )
         console = make_console()
         run = load_run(self.run_folder, self.split)

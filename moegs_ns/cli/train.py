@@ -68,7 +68,7 @@ class Train:
         from moegs_ns.training.stages import Scene, default_experts, plan
 
         if not self.data.is_dir():
-            raise FileNotFoundError(f"expected a folder with the scene at {self.data}, found none")
+            raise FileNotFoundError(f"expected a folder with the scene at {self.data}, found none; check the path")
         if self.experts and self.num_experts is not None:
             raise ValueError("expected one of --experts and --num-experts, found both; give only one")
         if self.seed < 0:

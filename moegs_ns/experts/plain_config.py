@@ -27,7 +27,8 @@ def config_from_plain(config: type[Config], values: Mapping[str, Any], name: str
     unknown = sorted(set(values) - fields)
     if unknown:
         raise ValueError(
-            f"expected only options of {name} in the run record, found {unknown}: another version made the run"
+            f"expected only options of {name} in the run record, found {unknown}: another version made the run; "
+            "use that version or train anew"
         )
     declared = typing.get_type_hints(config)
     restored = {option: _restored(value, declared[option]) for option, value in values.items()}
@@ -35,7 +36,8 @@ def config_from_plain(config: type[Config], values: Mapping[str, Any], name: str
         if not _may_be(value, declared[option]):
             raise ValueError(
                 f"expected {type_in_words(declared[option])} for {option} of {name} in the run record, found "
-                f"{values[option]!r}: it was altered, or another version made the run"
+                f"{values[option]!r}: it was altered, or another version made the run; use that "
+                "version or train anew"
             )
     return config(**restored)
 

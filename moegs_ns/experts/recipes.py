@@ -202,7 +202,13 @@ def preset_file(preset: str) -> Path:
             )
         return path
     places = [resource_dir("configs") / kind / f"{preset}.toml" for kind in ("presets", "scenes")]
-    return next((place for place in places if place.is_file()), places[0])
+    shipped = next((place for place in places if place.is_file()), None)
+    if shipped is None and (Path(preset).expanduser().is_file() or Path(preset).name != preset):
+        raise ValueError(
+            f"expected a preset's name or a preset file whose name ends in .toml, found {preset!r}; rename the file or "
+            "name a preset"
+        )
+    return shipped or places[0]
 
 
 def _read(path: Path, kind: str) -> dict[str, Any]:
@@ -213,7 +219,9 @@ def _read(path: Path, kind: str) -> dict[str, Any]:
         try:
             return tomllib.load(file)
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"expected TOML in the {kind} {path}, found something else ({error})") from error
+            raise ValueError(
+                f"expected TOML in the {kind} {path}, found something else ({error}); correct the file"
+            ) from error
 
 
 #: Recipes of stages that follow the experts'.
@@ -257,7 +265,9 @@ def load_recipe(expert: str, preset: str | None = None) -> Recipe:
     for layer in layers:
         varied = _varied(varied, expert, layer)
     if layers and not any(says_something(layer, expert) for layer in layers) and not _only_of_routers(layers):
-        raise ValueError(f"preset '{preset}' has no numbers for expert '{expert}'")
+        raise ValueError(
+            f"expected numbers for expert '{expert}' in preset '{preset}', found none; add a table [{expert}]"
+        )
     return varied
 
 
@@ -278,7 +288,10 @@ def expanded_layers(preset: str) -> list[str]:
 def _expanded(layer: str, within: tuple[str, ...]) -> list[str]:
     bases = read_preset(layer).get("extends", [])
     if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
-        raise ValueError(f"expected extends as a list of presets in preset '{layer}', found {bases!r}")
+        raise ValueError(
+            f"expected extends as a list of presets in preset '{layer}', found {bases!r}; "
+            'write extends = ["quick"], say'
+        )
     if layer in within:
         raise ValueError(f"expected presets that end somewhere, found a circle: {' -> '.join([*within, layer])}")
     return [*(one for base in bases for one in _expanded(base, (*within, layer))), layer]
@@ -301,7 +314,7 @@ def _varied(recipe: Recipe, expert: str, preset: str) -> Recipe:
     if strangers:
         raise ValueError(
             f"expected extends, data, budget, router and experts ({', '.join(known_experts())}) in preset '{preset}', "
-            f"found {', '.join(strangers)}"
+            f"found {', '.join(strangers)}; remove it"
         )
     budget = variation.get("budget")
     if budget is not None and not (isinstance(budget, int | float) and budget > 0):

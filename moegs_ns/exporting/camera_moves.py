@@ -79,7 +79,10 @@ def along(poses: np.ndarray, count: int) -> np.ndarray:
         ValueError: fewer than two poses, or fewer than two places on the way.
     """
     if len(poses) < 2 or count < 2:
-        raise ValueError(f"expected at least two cameras and two frames for a way between them, found {len(poses)}")
+        raise ValueError(
+            f"expected at least two cameras and two frames for a way between them, found "
+            f"{len(poses)} and {count}; name more"
+        )
     turns = Rotation.from_matrix(poses[:, :, :3])
     ways = np.linalg.norm(np.diff(poses[:, :, 3], axis=0), axis=1)
     angles = (turns[:-1].inv() * turns[1:]).magnitude()

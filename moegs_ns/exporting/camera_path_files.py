@@ -11,6 +11,7 @@ from nerfstudio.cameras.cameras import Cameras
 
 _KEYS = ("render_height", "render_width", "camera_path")
 _KEYS_OF_ENTRIES = ("camera_to_world", "fov")
+_AGAIN = "; save it again in the viewer's Render tab"
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def read_camera_path(file: Path) -> CameraPath:
     try:
         content = json.loads(file.read_text("utf8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"expected a camera path in JSON at {file}, found {error}") from None
+        raise ValueError(f"expected a camera path in JSON at {file}, found something else ({error}){_AGAIN}") from None
     _check(content, file)
     cameras = get_path_from_json(content)
     # The viewer writes entries per second of its own rate; files by hand often have one of the two only.
@@ -51,7 +52,7 @@ def read_camera_path(file: Path) -> CameraPath:
 def _check(content: Any, file: Path) -> None:
     missing = [key for key in _KEYS if not isinstance(content, dict) or key not in content]
     if missing:
-        raise ValueError(f"expected {', '.join(missing)} in the camera path {file}, found none")
+        raise ValueError(f"expected {', '.join(missing)} in the camera path {file}, found none{_AGAIN}")
     entries = content["camera_path"]
     if not isinstance(entries, list) or not entries:
         found = "none" if entries in ([], None) else repr(entries)
@@ -59,7 +60,8 @@ def _check(content: Any, file: Path) -> None:
     kind = content.get("camera_type", "perspective")
     if kind != "perspective":
         raise ValueError(
-            f"expected a path of perspective cameras at {file}, found '{kind}': Gaussians are drawn for pinholes only"
+            f"expected a path of perspective cameras at {file}, found '{kind}': Gaussians are drawn for "
+            f"pinholes only{_AGAIN}"
         )
     sizes = [content[key] for key in ("render_width", "render_height")]
     if not all(type(size) is int and size > 0 for size in sizes):
@@ -76,20 +78,20 @@ def _check(content: Any, file: Path) -> None:
 
 def _check_entry(entry: Any, place: str) -> None:
     if not isinstance(entry, dict):
-        raise ValueError(f"expected {', '.join(_KEYS_OF_ENTRIES)} in {place}, found {entry!r}")
+        raise ValueError(f"expected {', '.join(_KEYS_OF_ENTRIES)} in {place}, found {entry!r}{_AGAIN}")
     lacking = [key for key in _KEYS_OF_ENTRIES if key not in entry]
     if lacking:
-        raise ValueError(f"expected {', '.join(lacking)} in {place}, found none")
+        raise ValueError(f"expected {', '.join(lacking)} in {place}, found none{_AGAIN}")
     pose, time = entry["camera_to_world"], entry.get("render_time")
     if not isinstance(pose, list) or len(pose) != 16 or not all(map(_is_number, pose)):
         found = f"{len(pose)} values" if isinstance(pose, list) else repr(pose)
-        raise ValueError(f"expected 16 numbers for camera_to_world in {place}, found {found}")
+        raise ValueError(f"expected 16 numbers for camera_to_world in {place}, found {found}{_AGAIN}")
     if not _is_number(entry["fov"]) or not 0 < entry["fov"] < 180:
         raise ValueError(
             f"expected a field of view in degrees, above 0 and below 180, in {place}, found {entry['fov']}"
         )
     if time is not None and not _is_number(time):
-        raise ValueError(f"expected a number for render_time in {place}, found {time!r}")
+        raise ValueError(f"expected a number for render_time in {place}, found {time!r}{_AGAIN}")
 
 
 def _above_zero(value: Any) -> bool:

@@ -36,7 +36,7 @@ class ExportFolder:
             ValueError: the folder holds another export, or files that are none.
             FolderIsBusyError: another process exports into it.
         """
-        there = self.path.is_dir()
+        made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         self.path.mkdir(parents=True, exist_ok=True)
         lock = FolderLock(self.path, "choose another --output")
         lock.acquire()
@@ -49,8 +49,10 @@ class ExportFolder:
                 raise
         finally:
             lock.release(remove=True)
-            if not there and not any(self.path.iterdir()):
-                self.path.rmdir()
+            for folder in made:
+                if any(folder.iterdir()):
+                    break
+                folder.rmdir()
 
     def open(self, overwrite: bool = False) -> None:
         """Make the folder, or take it up again where it was left.
@@ -129,7 +131,7 @@ class ExportFolder:
         return path
 
     def leave(self) -> None:
-        """Take the record away again if no file came of the export, and the folder if there is nothing else in it."""
+        """Take the record away again if no file came of the export, and the folders if nothing else is in them."""
         known = self.read()
         if known is not None and not any((self.path / name).exists() for name in known["files"]):
             (self.path / RECORD_NAME).unlink()
@@ -173,7 +175,9 @@ def parse_frames(text: str, num_frames: int) -> list[int]:
             f"found '{text}'"
         ) from error
     if not chosen:
-        raise ValueError(f"--frames: expected at least one of the clip's {num_frames} frames, '{text}' names none")
+        raise ValueError(
+            f"--frames: expected at least one of the clip's {num_frames} frames, found '{text}', which names none"
+        )
     return sorted(chosen)
 
 

@@ -71,7 +71,9 @@ def find_videos(inputs: Sequence[Path]) -> dict[str, Path]:
         if path.is_dir():
             inside = [entry for entry in path.iterdir() if entry.is_file() and entry.suffix.lower() in VIDEO_SUFFIXES]
             if not inside:
-                raise FileNotFoundError(f"expected videos ({', '.join(VIDEO_SUFFIXES)}) in {path}, found none")
+                raise FileNotFoundError(
+                    f"expected videos ({', '.join(VIDEO_SUFFIXES)}) in {path}, found none; check the path"
+                )
             files += inside
         elif path.suffix.lower() not in VIDEO_SUFFIXES:
             raise ValueError(f"expected videos ({', '.join(VIDEO_SUFFIXES)}) or folders of them, found {path}")

@@ -22,7 +22,8 @@ def router_tables(results: Sequence[RunResult]) -> list[Table]:
     for result in results:
         if not result.expert_names:
             raise ValueError(
-                f"expected runs of mixtures to compare their routers, found one of '{result.expert}' at {result.folder}"
+                f"expected runs of mixtures to compare their routers, found one of '{result.expert}' at "
+                f"{result.folder}; leave it out"
             )
         routers = groups.setdefault((comparable(result), *result.expert_names), {})
         routers.setdefault(router_label(result), []).append(result)

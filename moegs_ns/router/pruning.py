@@ -46,7 +46,8 @@ class PruningTarget:
             raise ValueError(f"expected a threshold to prune by of 0 or more, found {self.threshold}")
         if self.threshold is not None and self.ratio:
             raise ValueError(
-                f"expected a ratio or a threshold to prune by, found both ({self.ratio} and {self.threshold})"
+                f"expected a ratio or a threshold to prune by, found both ({self.ratio} and {self.threshold}); "
+                "leave one out"
             )
 
     @property

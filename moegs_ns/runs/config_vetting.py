@@ -40,7 +40,10 @@ def config_faults(file: Path, run: Path) -> list[str]:
         faults = [*_names_nothing_else(root), *_is_no_bomb(root)] if root is not None else []
         return faults or [*_belongs_to(root, run)]
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        return [f"expected YAML in plain ASCII, found something else ({' '.join(str(error).split())})"]
+        return [
+            f"expected YAML in plain ASCII, found something else ({' '.join(str(error).split())}); no ns-* "
+            "command can load it"
+        ]
 
 
 def tags_of(text: str) -> Iterator[tuple[str, int]]:

@@ -137,9 +137,11 @@ def read_run_record(path: Path) -> dict[str, Any]:
     try:
         record = json.loads(file.read_text("utf8"))
     except (ValueError, RecursionError) as error:  # brackets nested thousands deep are the latter
-        raise ValueError(f"expected JSON in the run record {file}, found something else ({error})") from error
+        raise ValueError(
+            f"expected JSON in the run record {file}, found something else ({error}); copy the run again"
+        ) from error
     if not isinstance(record, dict) or "schema_version" not in record:
-        raise ValueError(f"expected a run record with 'schema_version' in {file}, found other data")
+        raise ValueError(f"expected a run record with 'schema_version' in {file}, found other data; copy the run again")
     if record["schema_version"] != SCHEMA_VERSION:
         raise ValueError(
             f"expected run record schema version {SCHEMA_VERSION} in {file}, found {record['schema_version']}; "

@@ -46,7 +46,7 @@ def vet_run(run: Path) -> list[Finding]:
         FileNotFoundError: no such folder.
     """
     if not run.is_dir():
-        raise FileNotFoundError(f"expected a run folder at {run}, found none")
+        raise FileNotFoundError(f"expected a run folder at {run}, found none; check the path")
     findings = [_record(run / RUN_RECORD_NAME), *_config(run / CONFIG_NAME, run), *_torch(run / CHECKPOINT_FOLDER)]
     findings += _checkpoints(run / CHECKPOINT_FOLDER)
     root = os.path.realpath(run)
@@ -61,7 +61,7 @@ def vet_run(run: Path) -> list[Finding]:
 
 def _config(file: Path, run: Path) -> list[Finding]:
     if not file.is_file():
-        return [Finding(file, False, "expected the run's config, found none: ns-* commands cannot load this run")]
+        return [Finding(file, False, "expected the run's config, found none; no ns-* command can load this run")]
     faults = config_faults(file, run)
     if faults:
         return [Finding(file, False, fault) for fault in faults]

@@ -69,7 +69,9 @@ def read_ply(path: Path) -> PointCloud:
     count = len(next(iter(vertices.values()), ()))
     for name in ("x", "y", "z"):
         if name not in properties:
-            raise ValueError(f"expected vertex properties x, y, z in {path}, found {', '.join(properties)}")
+            raise ValueError(
+                f"expected vertex properties x, y, z in {path}, found {', '.join(properties)}; export it anew"
+            )
     xyz = np.stack([vertices[name].astype(np.float32) for name in ("x", "y", "z")], axis=1)
     time_name = next((name for name in _TIME_NAMES if name in properties), None)
     time = None if time_name is None else vertices[time_name].astype(np.float32)[:, None]
@@ -159,7 +161,7 @@ def times_within_range(cloud: PointCloud, first_frame: int, num_frames: int, cli
 def _read_header(file: BinaryIO, path: Path) -> tuple[str, int, dict[str, str]]:
     """Encoding, number of vertices and their properties (name -> NumPy type, in file order)."""
     if file.readline(_MAX_HEADER_LINE).strip() != b"ply":
-        raise ValueError(f"expected a PLY file at {path}, found another format")
+        raise ValueError(f"expected a PLY file at {path}, found another format; convert it to PLY")
     encoding, count, properties = "", -1, {}
     element = ""
     for _ in range(_MAX_HEADER_LINES):
@@ -208,7 +210,8 @@ def _read_vertices(
     there = path.stat().st_size - file.tell()  # a header may claim any number: memory is claimed for what is there
     if there < layout.itemsize * count:
         raise ValueError(
-            f"expected {count} points of {layout.itemsize} bytes in {path}, found {there} bytes: the file is truncated"
+            f"expected {count} points of {layout.itemsize} bytes in {path}, found {there} bytes: the file is "
+            "truncated; copy it again"
         )
     vertices = np.frombuffer(file.read(layout.itemsize * count), dtype=layout)
     return {name: vertices[name] for name in properties}

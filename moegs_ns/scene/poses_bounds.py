@@ -49,7 +49,9 @@ def read_poses_bounds(path: Path) -> PosesBounds:
         raise ValueError(f"expected a NumPy array in {path}, found something else ({error}); write it anew") from error
     if not isinstance(rows, np.ndarray) or rows.ndim != 2 or rows.shape[1] != 17 or rows.dtype.kind not in "fiu":
         found = f"{rows.dtype} {list(rows.shape)}" if isinstance(rows, np.ndarray) else "an archive of arrays"
-        raise ValueError(f"expected float [N,17] in {path} (3x5 pose, near, far per camera), found {found}")
+        raise ValueError(
+            f"expected float [N,17] in {path} (3x5 pose, near, far per camera), found {found}; write it anew"
+        )
     rows = rows.astype(np.float64)
     if not np.isfinite(rows).all():
         bad = np.flatnonzero(~np.isfinite(rows).all(axis=1)).tolist()
@@ -63,7 +65,7 @@ def read_poses_bounds(path: Path) -> PosesBounds:
         bad_row = int(bad_rows[0])
         raise ValueError(
             f"expected height, width (whole pixels) and focal > 0 in column 4 of each 3x5 pose in {path}, found "
-            f"{poses[bad_row, :, 4].tolist()} in row {bad_row}"
+            f"{poses[bad_row, :, 4].tolist()} in row {bad_row}; correct it"
         )
     down, right, backward, centre = np.moveaxis(poses[:, :, :4], 2, 0)
     rotations = np.stack([right, -down, backward], axis=2)

@@ -109,7 +109,10 @@ def plan_fusion(
     run = run if run.is_dir() else run.parent
     record = read_run_record(run)
     if record["expert"]["name"] != "router":
-        raise ValueError(f"expected the run of a mixture (moegs-router), found a run of '{record['method']}' at {run}")
+        raise ValueError(
+            f"expected the run of a mixture (moegs-router), found a run of '{record['method']}' at {run}; "
+            "name a mixture's"
+        )
     if record["expert"]["config"].get("router") == "volume":
         raise ValueError(
             f"expected a mixture whose router gates pixels, found one with the volume router at {run}: it renders all "

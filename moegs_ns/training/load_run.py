@@ -195,7 +195,7 @@ def dataset_of(record: Mapping[str, Any], split: str) -> FrameDataset:
     config = dataparser_of(record)
     outputs = config.setup().get_dataparser_outputs(split=split)
     if not len(outputs.image_filenames):
-        raise ValueError(f"expected cameras in the {split} split of {config.data}, found none")
+        raise ValueError(f"expected cameras in the {split} split of {config.data}, found none; name another split")
     return FrameDataset(outputs)
 
 

@@ -31,12 +31,15 @@ def continued_router_run(run: Path, target: Path, further_steps: int) -> MoegsTr
     """
     record = read_run_record(run)
     if record["expert"]["name"] != "router":
-        raise ValueError(f"expected the run of a mixture (moegs-router), found one of '{record['method']}' at {run}")
+        raise ValueError(
+            f"expected the run of a mixture (moegs-router), found one of '{record['method']}' at {run}; "
+            "name a mixture's"
+        )
     target = absolute(target)
     if target.parent.name != record["method"]:
         raise ValueError(
             f"expected a folder <outputs>/<scene>/{record['method']}/<name> for the new run, found {target}: that is "
-            "where nerfstudio looks for its checkpoint"
+            "where nerfstudio looks for its checkpoint; name such a folder"
         )
     if target.exists():
         raise ValueError(f"expected no run at {target} yet, found one; give the new run another name")

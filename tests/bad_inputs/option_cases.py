@@ -73,7 +73,9 @@ def _path(spoil: Callable[[Path], None]) -> Command:
 OPTION_CASES = [
     # films
     Case("film of an unknown camera", film("--camera", "cam77"), ("cam00", "cam01, cam02", "'cam77'")),
-    Case("film from a frame of a still camera", film("--pose-frame", "99"), ("--pose-frame", "99", "stood still")),
+    Case(
+        "film from a frame of a still camera", film("--pose-frame", "99"), ("--pose-frame", "found 99", "stood still")
+    ),
     Case("film of no length", film("--seconds", "0"), ("--seconds", "found 0.0")),
     Case("film of NaN seconds", film("--seconds", "nan"), ("--seconds", "found nan")),
     Case("film without end", held("--time", "0", "--seconds", "1e9"), ("--seconds", "1,000,000")),
@@ -82,7 +84,7 @@ OPTION_CASES = [
     Case("film of no quality", film("--quality", "99"), ("--quality from 0", "51, found 99")),
     Case("film downscaled to nothing", film("--downscale", "1e9"), ("--downscale", "1000000000")),
     Case("film downscaled by NaN", film("--downscale", "nan"), ("--downscale", "found nan")),
-    Case("film in no column", film("--columns", "0"), ("column", "0")),
+    Case("film in no column", film("--columns", "0"), ("at least one column", r", 0\b")),
     Case("film of unknown pictures", film("--show", "gate_stg"), ("truth, rgb, accumulation, depth", "'gate_stg'")),
     Case("film in another format", film("--output", "film.avi"), ("mp4", "mkv", "film.avi")),
     Case("film on no device", film("--device", "gpu"), ("--device, found 'gpu'",)),
@@ -149,9 +151,9 @@ OPTION_CASES = [
     Case("prepared with no focal length", prepare("--focal", "-1"), ("--focal above 0, found -1",)),
     Case("prepared with starts of nobody", prepare("--starts", "cam00"), ("--starts like cam03=0.1", "'cam00'")),
     Case("prepared with poses of nobody", prepare("--poses", "none.npy"), ("none.npy",)),
-    Case("prepared at no size", prepare("--size", "0", "0"), ("--size", "0")),
-    Case("prepared at no rate", prepare("--fps", "0"), ("--fps", "0")),
-    Case("prepared of no frames", prepare("--num-frames", "0"), ("--num-frames", "0")),
+    Case("prepared at no size", prepare("--size", "0", "0"), ("--size", "found 0 by 0")),
+    Case("prepared at no rate", prepare("--fps", "0"), ("--fps above 0, found 0",)),
+    Case("prepared of no frames", prepare("--num-frames", "0"), ("--num-frames above 0, found 0",)),
     Case(
         "checked at no scale",
         lambda b: ["data", "check", b.scene(), "--", "--downscale", "0"],

@@ -115,7 +115,10 @@ def test_feature_heads_are_refused_before_there_is_a_folder(tmp_path: Path, capf
         (("--without-data", "--axes", "y-down"), "--axes y-down needs the scene's cameras; leave out --without-data"),
         (("--without-data", "--format", "video"), "--format video needs the scene's cameras"),
         (("--without-data", "--html"), "--format html needs the scene's cameras; leave out --without-data"),
-        (("--html", "--format", "splat"), "--html is short for --format html; found --format splat beside it"),
+        (
+            ("--html", "--format", "splat"),
+            "expected --html, short for --format html, alone, found --format splat beside it",
+        ),
         (("--without-data", "--frames", "9"), "--frames: expected a frame of the clip's 5"),
         (("--min-opacity", "2", "--without-data"), "expected a smallest opacity from 0 to below 1, found 2"),
     ],

@@ -142,9 +142,9 @@ def test_a_name_is_no_address(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", b"GIF89a" + bytes(20)])
 def test_an_image_is_no_program_for_ghostscript(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "0000.png").write_bytes(content)
-    with pytest.raises(ValueError, match="expected an image"):
+    with pytest.raises(ValueError, match="expected an? .*image at"):
         image_size(tmp_path / "0000.png")
-    with pytest.raises(ValueError, match="expected a readable image"):
+    with pytest.raises(ValueError, match="expected a .*image at"):
         list(iterate_frames((tmp_path / "0000.png",), 0, 1))
 
 
