@@ -33,9 +33,11 @@ class ExportFolder:
         """`open`, with nobody else at work in the folder meanwhile; what fails before a first file leaves nothing.
 
         Raises:
-            ValueError: the folder holds another export, or files that are none.
+            ValueError: the folder holds another export, or files that are none, or it is a file.
             FolderIsBusyError: another process exports into it.
         """
+        if self.path.exists() and not self.path.is_dir():
+            raise ValueError(f"expected a folder for the export at {self.path}, found a file; choose another --output")
         made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         self.path.mkdir(parents=True, exist_ok=True)
         lock = FolderLock(self.path, "choose another --output")
@@ -61,10 +63,8 @@ class ExportFolder:
             overwrite: remove the files of another export.
 
         Raises:
-            ValueError: the folder holds another export, or files that are none, or it is a file.
+            ValueError: the folder holds another export, or files that are none.
         """
-        if self.path.exists() and not self.path.is_dir():
-            raise ValueError(f"expected a folder for the export at {self.path}, found a file; choose another --output")
         known = self.read()
         if known is None and self.path.is_dir() and any(file.name != LOCK_NAME for file in self.path.iterdir()):
             raise ValueError(
