@@ -44,7 +44,9 @@ def config_from_plain(config: type[Config], values: Mapping[str, Any], name: str
 
 def _restored(value: Any, declared: Any) -> Any:
     if isinstance(value, list):
-        return tuple(value)
+        items = next((get_args(one) for one in _alternatives(declared) if get_origin(one) is tuple), ())
+        kinds = items[:1] * len(value) if items[-1:] == (Ellipsis,) else items
+        return tuple(map(_restored, value, kinds)) if len(kinds) == len(value) else tuple(value)
     if isinstance(value, str) and Path in _alternatives(declared):
         return Path(value)
     return float(value) if isinstance(value, str) and value in ("inf", "-inf") else value
