@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "tests" / "training" / "tiny.toml"
 SCENE = ROOT / "examples" / "mixed"
 _MOST_STARTS = 200  # of one job: a command that never gets further would go on for ever
+_BETWEEN = "between"  # stages, or evaluating what they made
 _PAUSE = 0.05  # seconds between two looks at which stage is at work
 
 
@@ -166,38 +167,52 @@ def kill_and_resume(job: Job, kills: int, folder: Path, rng: random.Random) -> T
     place = folder / job.name
     whole, killed = place / "undisturbed", place / "killed"
     whole.mkdir(parents=True)
-    told = Told(seconds=run_through(job.command(whole), place / "undisturbed.log"))
+    lengths = run_through(job, whole, place / "undisturbed.log")
+    told = Told(seconds=sum(lengths.values()))
     # In order, since a command goes through its stages in order.
     wanted = sorted((job.stages * kills)[:kills], key=job.stages.index)
     while Counter(wanted) - Counter(told.hit):
         shutil.rmtree(killed, ignore_errors=True)
         killed.mkdir()
-        _run_with_kills(job, killed, wanted, told, rng, place / "killed.log")
+        _run_with_kills(job, killed, wanted, lengths, told, rng, place / "killed.log")
         told.same = told.same and job.outcome(killed) == job.outcome(whole)
     return told
 
 
-def run_through(command: list[str], log: Path) -> float:
-    """Run a command to its end; the seconds it took.
+def run_through(job: Job, folder: Path, log: Path) -> dict[str, float]:
+    """Run a job's command to its end; the seconds it spent in each stage, and ``between`` them.
 
     Raises:
         RuntimeError: it failed.
     """
-    start = time.monotonic()
+    lengths = dict.fromkeys((*job.stages, _BETWEEN), 0.0)
     with log.open("ab") as output:
-        status = subprocess.run(command, stdout=output, stderr=output, check=False, cwd=ROOT).returncode
-    if status:
-        raise RuntimeError(f"expected exit status 0 of the undisturbed command, found {status}; see {log}")
-    return time.monotonic() - start
+        process = subprocess.Popen(job.command(folder), stdout=output, stderr=output, cwd=ROOT)
+        last = time.monotonic()
+        while process.poll() is None:
+            time.sleep(_PAUSE)
+            now = time.monotonic()
+            lengths[_stage_of(process, job.stages)] += now - last
+            last = now
+    if process.returncode:
+        raise RuntimeError(f"expected exit status 0 of the undisturbed command, found {process.returncode}; see {log}")
+    return lengths
 
 
-def _run_with_kills(job: Job, folder: Path, wanted: list[str], told: Told, rng: random.Random, log: Path) -> None:
+def _run_with_kills(
+    job: Job,
+    folder: Path,
+    wanted: list[str],
+    lengths: dict[str, float],
+    told: Told,
+    rng: random.Random,
+    log: Path,
+) -> None:
     """Start a command again and again, killed in each of the wanted stages, until it ends by itself.
 
     Every second kill takes the command alone and leaves its children to notice, the others take all.
     """
     command = job.command(folder)
-    longest = told.seconds / len(job.stages)
     for _ in range(_MOST_STARTS):
         told.starts += 1
         remaining = Counter(wanted) - Counter(told.hit)
@@ -206,7 +221,7 @@ def _run_with_kills(job: Job, folder: Path, wanted: list[str], told: Told, rng: 
             process = subprocess.Popen(command, stdout=output, stderr=output, cwd=ROOT, start_new_session=True)
         if target is not None and _wait_for_stage(process, target):
             try:
-                process.wait(rng.uniform(0.0, longest))
+                process.wait(rng.uniform(0.0, lengths[target]))
             except subprocess.TimeoutExpired:
                 told.hit.append(_stage_of(process, job.stages))
                 told.kills += 1
@@ -228,9 +243,8 @@ def _wait_for_stage(process: "subprocess.Popen[bytes]", stage: str) -> bool:
 
 
 def _stage_of(process: "subprocess.Popen[bytes]", stages: tuple[str, ...]) -> str:
-    """The stage that is at work; "between" where none is."""
     lines = _command_lines(process)
-    return next((stage for stage in stages if any(stage in line for line in lines)), "between")
+    return next((stage for stage in stages if any(stage in line for line in lines)), _BETWEEN)
 
 
 def _command_lines(process: "subprocess.Popen[bytes]") -> list[str]:
