@@ -94,7 +94,7 @@ def test_wrong_files_are_explained_in_one_line(tmp_path: Path, capfd: pytest.Cap
     file = tmp_path / "wrong.yaml"
     file.write_text(MINE.replace("demo", "7"))
     assert run(["bench", str(file)]) == 1
-    assert said(capfd) == f"error: expected a text as preset in {file}, found 7\n"
+    assert said(capfd) == f"error: expected a text as preset in {file}, found 7; correct it\n"
 
 
 def test_slurm_options_that_do_not_fit_are_refused(suite_file: str, capfd: pytest.CaptureFixture[str]) -> None:
