@@ -20,9 +20,11 @@ _PAPER = "paper: "
 #: Column, where its number is in `RunResult.scores` or which attribute it is, the paper's name for it, and its format.
 _MEANS = (
     ("PSNR", "psnr", "psnr", ".2f"),
+    ("dyn. PSNR", "psnr_dynamic", "", ".2f"),
     ("SSIM", "ssim", "ssim", ".4f"),
     ("LPIPS (Alex)", "lpips_alex", "lpips", ".4f"),
     ("LPIPS (VGG)", "lpips_vgg", "", ".4f"),
+    ("flicker", "flicker", "", ".2f"),
     ("FPS", "fps", "fps", ".1f"),
     ("MB", "megabytes", "megabytes", ".1f"),
     ("N", "num_gaussians", "", ",.0f"),

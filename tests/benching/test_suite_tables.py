@@ -67,6 +67,8 @@ def test_scores_stand_beside_the_papers(tmp_path: Path) -> None:
     assert any(note.startswith("sear_steak, flame_salmon_1: Protocol: test split") for note in by_scene.notes)
     values = dict(zip(means.header[1:], cells(means)["stg"], strict=True))
     assert (values["PSNR"], values["LPIPS (VGG)"], values["FPS"], values["MB"]) == ("30.50", "n/a", "50.0", "0.2")
+    assert (values["dyn. PSNR"], values["flicker"]) == ("27.50", "0.50")
+    assert cells(means)["paper: STG, budget 100%"][1] == "", "the paper does not measure it"
 
 
 def test_the_papers_scenes_are_found_by_our_folders(tmp_path: Path) -> None:
