@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import tyro
-
 from moegs_ns.checking.result import CheckResult, Verdict, fine
+from moegs_ns.command_line import parse_data_options
 from moegs_ns.scene.dataparsers.base import DynamicDataParser, DynamicDataParserConfig
 from moegs_ns.scene.dataparsers.layouts import LAYOUTS
 from moegs_ns.scene.parsed_scene import ParsedScene
@@ -26,13 +25,13 @@ def parser_config(data: Path, parser: str, options: Sequence[str]) -> DynamicDat
         options: of the parser, as typed.
 
     Raises:
-        ValueError: there is no parser of that name, or nothing would be left of its images.
-        SystemExit: options it does not have; said on the terminal.
+        ValueError: there is no parser of that name, it does not have these options, or nothing would be left of its
+            images.
     """
     configs = {layout.parser: layout.config for layout in LAYOUTS.values()}
     if parser not in configs:
         raise ValueError(f"expected a data parser out of {', '.join(configs)}, found {parser!r}; change --parser")
-    config = tyro.cli(configs[parser], args=list(options), default=configs[parser](data=data), prog=parser)
+    config: DynamicDataParserConfig = parse_data_options(configs[parser](data=data), options, parser)
     if config.downscale < 1:
         raise ValueError(f"expected --downscale of 1 or more, found {config.downscale}")
     return config

@@ -79,6 +79,7 @@ class Bench:
         from moegs_ns.benching.jobs import suite_jobs
         from moegs_ns.benching.suite_files import read_suite
         from moegs_ns.cli.console import make_console
+        from moegs_ns.command_line import CommandLineError
         from moegs_ns.training.processes import StageFailedError
 
         console = make_console()
@@ -98,7 +99,10 @@ class Bench:
             )
         jobs = suite_jobs(suite, self.output_dir.absolute(), folders, assume_data=only_look)
         if self.plan:
-            _show_plan(suite, jobs, missing, console)
+            try:
+                _show_plan(suite, jobs, missing, console)
+            except CommandLineError as error:
+                raise ValueError(f"{error} (options in {self.suite} and its presets)") from error
             return
         try:
             ended = self.report or self._carry_out(jobs, console)

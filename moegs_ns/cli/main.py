@@ -22,11 +22,12 @@ from moegs_ns.cli.gates import ReportGates
 from moegs_ns.cli.geometry import ReportGeometry
 from moegs_ns.cli.motion import ReportMotion
 from moegs_ns.cli.prune import Prune
-from moegs_ns.cli.refusals import told
+from moegs_ns.cli.refusals import printable, told
 from moegs_ns.cli.render import Render
 from moegs_ns.cli.report import Report
 from moegs_ns.cli.routers import ReportRouters
 from moegs_ns.cli.train import Train
+from moegs_ns.command_line import CommandLineError, parse
 
 Command = (
     Annotated[Data, tyro.conf.subcommand("data")]
@@ -54,6 +55,7 @@ _KINDS = {
     "report": ("motion", "geometry", "gates", "routers"),
     "render": ("fixed", "bullet-time", "interpolate", "spiral", "orbit", "path"),
 }
+_NOT_UNDERSTOOD = 2
 _DESCRIPTION = (
     "Mixtures of dynamic Gaussian-splat experts: prepare and check data, train one scene's experts and router, or all "
     "of a table, report, render, prune, fuse, export. `moegs --debug COMMAND` shows where an "
@@ -70,11 +72,15 @@ def run(arguments: Sequence[str]) -> int:
     """Parse, call, and turn expected errors into one line.
 
     Returns:
-        Exit status: 0, 1 for an error that was explained, 130 or 143 when interrupted; a command may have its own.
+        Exit status: 0, 1 for an error that was explained, 2 for a command line that is not understood, 130 or 143 when
+        interrupted; a command may have its own.
     """
     arguments, debug = _without_debug(list(arguments))
     own, passed_on = _split(with_kinds(arguments))
-    command = tyro.cli(Command, args=own, prog="moegs", description=_DESCRIPTION)  # type: ignore[arg-type]
+    try:
+        command = parse(Command, own, "moegs", description=_DESCRIPTION)
+    except CommandLineError as error:
+        return _fail(printable(str(error)), _NOT_UNDERSTOOD)
     action = command.action if isinstance(command, Data) else command
     if passed_on is not None:
         if not hasattr(action, "data_options"):

@@ -62,6 +62,7 @@ class Train:
         """
         from moegs_ns.cli.console import make_console
         from moegs_ns.cli.devices import check_training_device
+        from moegs_ns.command_line import CommandLineError
         from moegs_ns.experts.recipes import known_experts
         from moegs_ns.runs.paths import check_run_name
         from moegs_ns.training.same_data import read_facts
@@ -87,7 +88,10 @@ class Train:
 
         console = make_console()
         _show_plan(stages, console)
-        read_facts(self.data, self.parser, stages[0].parser_options())  # before anything is begun
+        try:
+            read_facts(self.data, self.parser, stages[0].parser_options())  # before anything is begun
+        except CommandLineError as error:
+            raise ValueError(f"{error} (options of --preset {self.preset} and those behind '--')") from error
         if self.plan:
             return
         self._train(stages, console)

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from moegs_ns.command_line import parse_data_options
+
 # With equal options of the data parser, equal data agree in all of these.
 _FACTS = ("num_frames", "first_frame", "near", "far", "resolution", "train_cameras", "files_digest")
 # Without any of these a record does not tell one scene from another.
@@ -87,7 +89,7 @@ def read_facts(data: Path, parser: str, options: Sequence[str]) -> dict[str, Any
         raise ValueError(f"expected one of the data parsers {', '.join(sorted(all_dataparsers))}, found {parser}")
     default = all_dataparsers[parser]
     plainly = (tyro.conf.FlagConversionOff,)
-    config = tyro.cli(type(default), default=default, args=list(options), config=plainly, prog=parser)
+    config = parse_data_options(default, options, parser, config=plainly)
     config.data = data
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # said in training

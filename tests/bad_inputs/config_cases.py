@@ -67,7 +67,9 @@ CONFIG_CASES = [
     Case("suite without data", suite('experts = [["stg"]]'), ("data", "found neither")),
     Case("suite of unknown scenes", suite('experts = [["stg"]]\nscenes = "mars"'), ("set of scenes 'mars'", "n3v")),
     Case("suite of an unknown parser", suite(FINE + 'parser = "video-data"'), ("n3v-data", "'video-data'")),
-    Case("suite with unknown options", suite(FINE + 'options = ["--speed", "1"]'), ("--speed", "n3v-data --help")),
+    Case(
+        "suite with unknown options", suite(FINE + 'options = ["--speed", "1"]'), ("s.toml", "--speed", "data --help")
+    ),
     Case("suite of an unknown preset", suite(FINE + 'preset = "slow"'), ("unknown preset 'slow'", "quick")),
     Case("suite of an unknown router", suite(PAIR + 'routers = ["best"]'), ("unknown preset 'best'",)),
     Case("suite that prunes too much", suite(PAIR + "[prune]\nratios = [2]"), ("prune.ratios", r"found \[2\]")),
@@ -111,8 +113,8 @@ CONFIG_CASES = [
     Case("preset with words for a budget", preset('budget = "half"'), ("budget", "p.toml", "'half'")),
     Case("preset with a NaN budget", preset("budget = nan"), ("budget", "found nan")),
     Case("preset that extends a number", preset("extends = 3"), ("extends as a list", "p.toml", "found 3")),
-    Case("preset with an unknown data option", preset("[data]\nspeed = 1"), ("--speed", "n3v-data --help")),
-    Case("preset with words for a data option", preset('[data]\ndownscale = "x"'), ("--downscale", "'x'")),
+    Case("preset with an unknown data option", preset("[data]\nspeed = 1"), ("p.toml", "--speed", "n3v-data --help")),
+    Case("preset with words for a data option", preset('[data]\ndownscale = "x"'), ("p.toml", "--downscale", "'x'")),
     # what nerfstudio would load
     Case("config zero-length", config(""), ("config.yml", "config of a training, found none")),
     Case("config that is no YAML", config("a: [b"), ("config.yml", "expected YAML")),

@@ -22,11 +22,6 @@ CHECK = Form(
 VETTING = Form(
     "the list of `moegs check-run`, which has a verdict for each file", ("finerun.json:", "refused", "expected")
 )
-UNKNOWN = Form(
-    "tyro's box for what it does not know, drawn before any code of ours", ("Unrecognizedoptions:", "--help")
-)
-CHOICE = Form("tyro's box for a choice there is not, drawn before any code of ours", ("invalidchoice", "Expectedoneof"))
-VALUE = Form("tyro's box for a value of another type, drawn before any code of ours", ("Errorparsing--", "--help"))
 
 OTHER_FORMS = {
     **dict.fromkeys(
@@ -53,16 +48,4 @@ OTHER_FORMS = {
         ],
         VETTING,
     ),
-    **dict.fromkeys(
-        [
-            "suite with unknown options",
-            "preset with an unknown data option",
-            "checked with unknown options",
-        ],
-        UNKNOWN,
-    ),
-    "unknown command": UNKNOWN,
-    "export in no format": CHOICE,
-    "report in no format": CHOICE,
-    "preset with words for a data option": VALUE,
 }

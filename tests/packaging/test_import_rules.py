@@ -18,6 +18,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "paths": set(),
     "files": set(),
     "folder_lock": set(),
+    "command_line": set(),
     "compat": {"paths"},
     "splats": {"paths", "files"},
     "losses": {"paths", "splats"},
@@ -31,7 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "reporting": {"paths", "files", "splats", "losses", "runs", "scene"},
     "exporting": {"paths", "files", "folder_lock", "splats", "losses", "runs", "scene"},
     "preparation": {"paths", "files", "folder_lock", "scene"},
-    "checking": {"paths", "files", "preparation", "scene"},
+    "checking": {"paths", "files", "command_line", "preparation", "scene"},
 }
 _WIRED = set(MAY_IMPORT)
 MAY_IMPORT["training"] = set(_WIRED)
@@ -48,6 +49,7 @@ LIBRARIES_OF = {
     "paths": set(),
     "files": set(),
     "folder_lock": set(),
+    "command_line": {"tyro"},
     "splats": {"torch", "numpy", "scipy", "gsplat", "filelock", "rich"},
     "losses": {"torch", "numpy", "scipy", "gsplat"},
 }

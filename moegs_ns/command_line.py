@@ -1,0 +1,116 @@
+"""Command lines read by tyro, whose refusals become one line."""
+
+import io
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+_REFUSED = 2  # exit status of command lines that are not understood
+_WIDE = "4000"  # so wide that nothing is broken into rows but where a sentence ends
+_RULE = re.compile(r"─+")
+_BORDERS = re.compile(r"[│╭╮╰╯]")
+_LACKING = re.compile(r"Missing from [^:]*: ")
+_CHOICES = "Available subcommands: "
+_NEAR = "Perhaps you meant:"
+
+
+class CommandLineError(ValueError):
+    """A command line that is not understood; the message is one line."""
+
+
+def parse(kind: Any, arguments: Sequence[str], prog: str, **more: Any) -> Any:
+    """``tyro.cli``; what it refuses is raised instead of drawn as a box of many lines.
+
+    Args:
+        kind: what to make of the arguments.
+        arguments: as typed.
+        prog: the command, as it is typed to read its ``--help``.
+        more: of ``tyro.cli``.
+
+    Raises:
+        CommandLineError: arguments that are unknown, missing or of a wrong type.
+        SystemExit: ``--help`` was asked for, and printed.
+    """
+    import tyro
+
+    return _told_shortly(lambda: tyro.cli(kind, args=list(arguments), prog=prog, **more), prog)
+
+
+def parse_data_options(default: T, options: Sequence[str], parser: str, **more: Any) -> T:
+    """A data parser's config as ``ns-train METHOD PARSER OPTIONS`` would have it.
+
+    Args:
+        default: its config where nothing is said.
+        options: as typed.
+        parser: its name on the command line.
+        more: of ``tyro.cli``.
+
+    Raises:
+        CommandLineError: options that are unknown or of a wrong type.
+    """
+    config: T = parse(type(default), options, f"ns-train moegs-stg {parser}", default=default, **more)
+    return config
+
+
+def _told_shortly(read: Callable[[], T], prog: str) -> T:
+    said = io.StringIO()
+    with redirect_stderr(said):
+        try:
+            return read()
+        except SystemExit as stopped:
+            if stopped.code != _REFUSED or not said.getvalue():
+                raise
+    again = io.StringIO()
+    with redirect_stderr(again), _wide_terminal():
+        try:
+            return read()
+        except SystemExit:
+            pass
+    raise CommandLineError(_sentence(again.getvalue(), prog))
+
+
+@contextmanager
+def _wide_terminal() -> Iterator[None]:
+    before = os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = _WIDE
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["COLUMNS"]
+        else:
+            os.environ["COLUMNS"] = before
+
+
+def _sentence(box: str, prog: str) -> str:
+    """A box as tyro draws it, on one line: what it found, what it would take, and where to read more.
+
+    It has a title in its border and up to three parts between rules: what is wrong; what would be right, if tyro has
+    an idea; and which command's help tells more.
+    """
+    title, *inside = box.strip().splitlines()
+    rows = [_BORDERS.sub("", row).strip() for row in inside]
+    parts: list[list[str]] = [[]]
+    for row in rows:
+        if _RULE.fullmatch(row):
+            parts.append([])
+        elif row:
+            parts[-1].append(row)
+    wrong, hints = parts[0], [row for part in parts[1:] for row in part]
+    helps = re.compile(rf"({re.escape(prog)}[\w -]*) --help$")
+    helped = next((hit[1] for row in reversed(hints) if (hit := helps.search(row))), prog)
+    found = " ".join(wrong).rstrip(".") or _BORDERS.sub("", title).strip("─ ")
+    if found.startswith("Expected "):
+        return f"expected {found.removeprefix('Expected ')}, found none; see `{helped} --help`"
+    lacking = _LACKING.match(found)
+    found = f"without {found[lacking.end() :]}" if lacking else f"with {found[0].lower()}{found[1:]}"
+    sentence = f"expected a command line as `{helped} --help` explains it, found one {found}"
+    for row in hints:
+        if row.startswith(_CHOICES):
+            sentence += f"; known: {row.removeprefix(_CHOICES)}"
+    near = dict.fromkeys(row.split()[0] for row in hints if row.startswith("--")) if _NEAR in hints else {}
+    return sentence + (f"; perhaps you meant {' or '.join(near)}" if near else "")
