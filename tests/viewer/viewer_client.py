@@ -5,6 +5,7 @@ later changes of them as ``GuiUpdateMessage``, renders as ``BackgroundImageMessa
 """
 
 import contextlib
+import html
 import io
 import math
 import threading
@@ -108,8 +109,8 @@ class ViewerClient:
         )
 
     def markdown(self) -> str:
-        """All text of the panels."""
-        return "\n".join(one["markdown"] for one in [*self._elements.values()] if "markdown" in one)
+        """All text of the panels, names from data as they are shown."""
+        return html.unescape("\n".join(one["markdown"] for one in [*self._elements.values()] if "markdown" in one))
 
     def labels(self) -> set[str]:
         """Of all panel elements and folders."""
