@@ -47,7 +47,7 @@ test-newest: env ## the rasterizer's tests that need no GPU, with the newest gsp
 docs: env ## build README and docs/ as a site that opens from disk, build/docs/index.html; broken links fail
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-faults: env ## kill commands at random moments, resume them, compare with undisturbed ones; writes the figures (ten minutes)
+faults: env ## kill commands at random moments, resume them, compare with undisturbed ones; writes the figures (a quarter of an hour)
 	$(BIN)/python benchmarks/faults.py
 
 load: env ## does memory stay flat over 20,000 steps, 1,000 pictures, 50 frame stores; writes the figures (some minutes)

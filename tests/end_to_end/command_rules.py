@@ -26,7 +26,7 @@ NOT_RUN = {
     "python benchmarks/preparation.py": "takes minutes; tests/end_to_end/test_preparation_benchmark.py calls its parts",
     "python benchmarks/data_check.py": "breaks and checks scenes for an hour; tests/checking holds the same faults",
     "python benchmarks/distillation_options.py": "trains many students; test_distillation_options.py calls its parts",
-    "python benchmarks/faults.py": "kills trainings for ten minutes; test_faults_page.py calls its parts",
+    "python benchmarks/faults.py": "kills trainings for a quarter of an hour; test_faults_page.py calls its parts",
     "python benchmarks/load.py": "trains tiny scenes for a long time; tests/load measures the same, shorter",
     "python benchmarks/training_costs.py": "reads the runs of whole suites, which take hours",
 }
