@@ -3,15 +3,17 @@
 import io
 import os
 import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, suppress
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 _REFUSED = 2  # exit status of command lines that are not understood
 _WIDE = "4000"  # so wide that nothing is broken into rows but where a sentence ends
-_RULE = re.compile(r"─+")
+_CORNER, _TITLE = "╭", "─ "
+_RULE = re.compile(r"─+|-+")
 _BORDERS = re.compile(r"[│╭╮╰╯]")
 _LACKING = re.compile(r"Missing from [^:]*: ")
 _CHOICES = "Available subcommands: "
@@ -57,19 +59,20 @@ def parse_data_options(default: T, options: Sequence[str], parser: str, **more: 
 
 
 def _told_shortly(read: Callable[[], T], prog: str) -> T:
-    said = io.StringIO()
-    with redirect_stderr(said):
-        try:
+    said, refused = io.StringIO(), False
+    try:
+        with redirect_stderr(said):
             return read()
-        except SystemExit as stopped:
-            if stopped.code != _REFUSED or not said.getvalue():
-                raise
+    except SystemExit as stopped:
+        refused = stopped.code == _REFUSED
+        if not refused:
+            raise
+    finally:
+        if not refused:
+            sys.stderr.write(said.getvalue())  # warnings, for example
     again = io.StringIO()
-    with redirect_stderr(again), _wide_terminal():
-        try:
-            return read()
-        except SystemExit:
-            pass
+    with redirect_stderr(again), _wide_terminal(), suppress(SystemExit):
+        read()
     raise CommandLineError(_sentence(again.getvalue(), prog))
 
 
@@ -89,21 +92,21 @@ def _wide_terminal() -> Iterator[None]:
 def _sentence(box: str, prog: str) -> str:
     """A box as tyro draws it, on one line: what it found, what it would take, and where to read more.
 
-    It has a title in its border and up to three parts between rules: what is wrong; what would be right, if tyro has
-    an idea; and which command's help tells more.
+    It has a title, in its border or, without Unicode, above a rule; and up to three parts between rules: what is wrong;
+    what would be right, if tyro has an idea; and which command's help tells more.
     """
-    title, *inside = box.strip().splitlines()
-    rows = [_BORDERS.sub("", row).strip() for row in inside]
     parts: list[list[str]] = [[]]
-    for row in rows:
+    for line in box[max(box.rfind(_CORNER), 0) :].splitlines():
+        row = _BORDERS.sub("", line).strip()
         if _RULE.fullmatch(row):
             parts.append([])
-        elif row:
+        elif row and not row.startswith(_TITLE):
             parts[-1].append(row)
-    wrong, hints = parts[0], [row for part in parts[1:] for row in part]
+    wrong, *further = parts if _CORNER in box else parts[1:]
+    hints = [row for part in further for row in part]
     helps = re.compile(rf"({re.escape(prog)}[\w -]*) --help$")
     helped = next((hit[1] for row in reversed(hints) if (hit := helps.search(row))), prog)
-    found = " ".join(wrong).rstrip(".") or _BORDERS.sub("", title).strip("─ ")
+    found = " ".join(wrong).rstrip(".") or "what it does not know"
     if found.startswith("Expected "):
         return f"expected {found.removeprefix('Expected ')}, found none; see `{helped} --help`"
     lacking = _LACKING.match(found)

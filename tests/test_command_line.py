@@ -1,7 +1,9 @@
 """What tyro refuses is one line that says what was found, what would be right and where to read more."""
 
+import io
 import os
 import re
+import sys
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -35,6 +37,7 @@ COMMANDS = Annotated[Paint, tyro.conf.subcommand("paint")] | Annotated[Wash, tyr
 LONG = "a-path-of-many-words/" * 12
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
@@ -47,7 +50,14 @@ LONG = "a-path-of-many-words/" * 12
         ([], ["expected one of {paint, wash}, found none; see `house --help`"]),
     ],
 )
-def test_a_refusal_is_one_line(words: list[str], expected: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_refusal_is_one_line(
+    words: list[str],
+    expected: list[str],
+    encoding: str,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding=encoding))  # which decides on borders
     with pytest.raises(CommandLineError) as refused:
         parse(COMMANDS, words, "house")
     message = str(refused.value)
@@ -55,7 +65,7 @@ def test_a_refusal_is_one_line(words: list[str], expected: list[str], capfd: pyt
     assert "found" in message
     for part in expected:
         assert part in message
-    assert not re.search(r"[\n│─╭]", message)
+    assert not re.search(r"\n|[│─╭]|----", message)
     assert not any(capfd.readouterr()), "the box is not shown too"
 
 
@@ -67,6 +77,15 @@ def test_only_what_is_like_it_is_suggested() -> None:
 
 def test_what_is_understood_is_returned() -> None:
     assert parse(COMMANDS, ["paint", "north", "--coats", "2"], "house") == Paint("north", 2)
+
+
+def test_other_things_that_are_said_are_not_lost(capfd: pytest.CaptureFixture[str]) -> None:
+    def talkative(text: str) -> str:
+        sys.stderr.write("mind the step\n")
+        return text
+
+    assert parse(Annotated[str, tyro.conf.arg(constructor=talkative)], ["--text", "a"], "house") == "a"
+    assert capfd.readouterr().err == "mind the step\n"
 
 
 def test_help_is_shown_as_ever(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
