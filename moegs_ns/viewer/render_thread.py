@@ -11,8 +11,10 @@ nerfstudio's own has the right idea, and this is it, with four things changed fo
 What is drawn is the page's affair (`ViewerPage.outputs`), and ``depth`` is what it is here: z-depth.
 """
 
+import atexit
 import time
 import traceback
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -38,6 +40,7 @@ _REST_SECONDS = 0.2
 # Sides of depth images: the browser needs them only to hide what lies behind the scene.
 _DEPTH_SIDE = {"low_move": 128, "low_static": 128, "high": 512}
 _NOTHING = 0.5  # less opaque pixels hide nothing
+_LAST_PICTURE_SECONDS = 10.0  # an operation of torch is not interrupted
 _BEHIND_ALL = 1e4  # world units
 
 
@@ -62,6 +65,7 @@ class RenderThread(RenderStateMachine):
         """Height and width of the last picture."""
         self.page = page
         self._told = ""
+        _started.add(self)
 
     @classmethod
     def take_over(cls, page: "ViewerPage", viewer: Any, client: Any) -> "RenderThread":
@@ -90,6 +94,8 @@ class RenderThread(RenderStateMachine):
             if action is None:
                 continue
             self.interrupt_render_flag = False  # whatever it was to interrupt has ended
+            if not self.running:
+                return
             self.state = self.transitions[self.state][action.action]
             try:
                 outputs = self._render_img(action.camera_state)
@@ -101,6 +107,12 @@ class RenderThread(RenderStateMachine):
             else:
                 self._told = ""
                 self.page.note_picture(self)
+
+    def stop(self) -> None:
+        """End, as soon as the operation under way has ended."""
+        self.running = False
+        self.interrupt_render_flag = True
+        self.render_trigger.set()
 
     def _tell(self, error: Exception) -> None:
         message = f"{type(error).__name__}: {error}"
@@ -144,6 +156,21 @@ class RenderThread(RenderStateMachine):
             return picture_size(float("inf"), aspect_ratio, longest)
         budget = 1.0 / min(self.target_fps, self.page.wanted_fps)
         return picture_size(self.pace.pixels_within(budget, _FIRST_PIXELS), aspect_ratio, longest)
+
+
+_started: "weakref.WeakSet[RenderThread]" = weakref.WeakSet()
+
+
+@atexit.register
+def stop_rendering() -> None:
+    """End the threads of all windows. A thread that is still inside torch when the interpreter ends takes the program
+    with it: "terminate called without an active exception", and an exit status that tells of a failure."""
+    threads = [thread for thread in _started if thread.is_alive()]
+    for thread in threads:
+        thread.stop()
+    deadline = time.monotonic() + _LAST_PICTURE_SECONDS
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
 
 
 def _interrupted(camera_state: CameraState) -> dict[str, Tensor]:

@@ -15,6 +15,7 @@ from nerfstudio.models.base_model import Model
 from nerfstudio.viewer.viewer import Viewer
 
 from moegs_ns.viewer.page import ViewerPage
+from moegs_ns.viewer.render_thread import stop_rendering
 from moegs_ns.viewer.start_view import StartView
 from tests.viewer.viewer_client import ViewerClient
 
@@ -83,8 +84,7 @@ def live_page(model: Model, folder: Path) -> Iterator[tuple[ViewerPage, int]]:
     try:
         yield page, port
     finally:
-        for machine in viewer.render_statemachines.values():
-            machine.running = False
+        stop_rendering()
         viewer.viser_server.stop()
 
 
