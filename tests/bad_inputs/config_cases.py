@@ -29,13 +29,13 @@ def empty_folder(bench: Bench) -> Path:
     return bench.folder / "empty"
 
 
-def preset(text: str | bytes) -> Command:
+def preset(text: str | bytes, name: str = "p.toml") -> Command:
     """``moegs train --plan`` with a preset."""
 
     def command(bench: Bench) -> list[Any]:
-        written("p.toml", text)(bench.folder)
+        written(name, text)(bench.folder)
         words = ["train", bench.scene(), "--experts", "stg", "--output-dir", bench.folder / "outputs"]
-        return [*words, "--preset", bench.folder / "p.toml", "--plan"]
+        return [*words, "--preset", bench.folder / name, "--plan"]
 
     return command
 
@@ -113,6 +113,10 @@ CONFIG_CASES = [
     Case("preset with words for a budget", preset('budget = "half"'), ("budget", "p.toml", "'half'")),
     Case("preset with a NaN budget", preset("budget = nan"), ("budget", "found nan")),
     Case("preset that extends a number", preset("extends = 3"), ("extends as a list", "p.toml", "found 3")),
+    Case("preset with a wrong type", preset("[stg]\nsteps = 'many'\n"), ("p.toml", "steps")),
+    Case("preset that is no TOML", preset("[stg"), ("p.toml", "expected TOML")),
+    Case("unknown option in a preset", preset("[stg.model]\nspeed = 1\n"), ("p.toml", "speed")),
+    Case("preset of no suffix", preset("[stg]\nsteps = 3\n", "mine"), ("ends in .toml", "/mine'; rename the file")),
     Case("preset with an unknown data option", preset("[data]\nspeed = 1"), ("p.toml", "--speed", "n3v-data --help")),
     Case("preset with words for a data option", preset('[data]\ndownscale = "x"'), ("p.toml", "--downscale", "'x'")),
     # what nerfstudio would load
