@@ -42,19 +42,21 @@ def parse(kind: Any, arguments: Sequence[str], prog: str, **more: Any) -> Any:
     return _told_shortly(lambda: tyro.cli(kind, args=list(arguments), prog=prog, **more), prog)
 
 
-def parse_data_options(default: T, options: Sequence[str], parser: str, **more: Any) -> T:
-    """A data parser's config as ``ns-train METHOD PARSER OPTIONS`` would have it.
+def parse_data_options(default: T, options: Sequence[str], parser: str) -> T:
+    """A data parser's config as ``ns-train METHOD PARSER OPTIONS`` would have it, with ``--switch True``.
 
     Args:
         default: its config where nothing is said.
         options: as typed.
         parser: its name on the command line.
-        more: of ``tyro.cli``.
 
     Raises:
         CommandLineError: options that are unknown or of a wrong type.
     """
-    config: T = parse(type(default), options, f"ns-train moegs-stg {parser}", default=default, **more)
+    import tyro
+
+    as_nerfstudio = (tyro.conf.FlagConversionOff,)
+    config: T = parse(type(default), options, f"ns-train moegs-stg {parser}", default=default, config=as_nerfstudio)
     return config
 
 

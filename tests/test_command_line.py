@@ -31,6 +31,8 @@ class Wash:
 
     times: int = 1
     """How often."""
+    warm: bool = True
+    """Water."""
 
 
 COMMANDS = Annotated[Paint, tyro.conf.subcommand("paint")] | Annotated[Wash, tyro.conf.subcommand("wash")]
@@ -111,5 +113,6 @@ def test_the_width_of_the_terminal_is_left_as_it_was(monkeypatch: pytest.MonkeyP
 def test_options_of_a_data_parser_are_said_with_the_command_that_explains_them() -> None:
     assert parse_data_options(Wash(3), ["--times", "4"], "wash-data") == Wash(4)
     assert parse_data_options(Wash(3), [], "wash-data") == Wash(3)
+    assert parse_data_options(Wash(3), ["--warm", "False"], "wash-data") == Wash(3, warm=False)
     with pytest.raises(CommandLineError, match="`ns-train moegs-stg wash-data --help`"):
         parse_data_options(Wash(3), ["--time", "4"], "wash-data")

@@ -98,11 +98,13 @@ class Bench:
                 "name the scenes that are here with --scenes"
             )
         jobs = suite_jobs(suite, self.output_dir.absolute(), folders, assume_data=only_look)
-        if self.plan:
+        if not self.report:
             try:
-                _show_plan(suite, jobs, missing, console)
+                _check_data_options(jobs)
             except CommandLineError as error:
                 raise ValueError(f"{error} (options in {self.suite} and its presets)") from error
+        if self.plan:
+            _show_plan(suite, jobs, missing, console)
             return
         try:
             ended = self.report or self._carry_out(jobs, console)
@@ -242,6 +244,22 @@ def _check_parsers(suite: "Suite") -> None:
                 f"expected a data parser out of {', '.join(known)} for {scene.name} in {suite.name}, found "
                 f"{scene.parser!r}"
             )
+
+
+def _check_data_options(jobs: Sequence["PlannedJob"]) -> None:
+    """Refuse options that data parsers do not have, also of scenes whose data are nowhere.
+
+    Raises:
+        CommandLineError: there are some.
+    """
+    from moegs_ns.command_line import parse_data_options
+    from moegs_ns.scene.dataparsers.layouts import LAYOUTS
+    from moegs_ns.training.stages import Stage
+
+    configs = {layout.parser: layout.config for layout in LAYOUTS.values()}
+    stages = [one.job for one in jobs if isinstance(one.job, Stage)]
+    for parser, options in sorted({(stage.scene.parser, tuple(stage.parser_options())) for stage in stages}):
+        parse_data_options(configs[parser](), options, parser)
 
 
 def _show_plan(suite: "Suite", jobs: Sequence["PlannedJob"], missing: list[str], console: "Console") -> None:

@@ -80,7 +80,6 @@ def read_facts(data: Path, parser: str, options: Sequence[str]) -> dict[str, Any
     Raises:
         ValueError, FileNotFoundError: no such parser, or data it refuses.
     """
-    import tyro
     from nerfstudio.configs.dataparser_configs import all_dataparsers
 
     from moegs_ns.router.same_scene import scene_facts
@@ -88,8 +87,7 @@ def read_facts(data: Path, parser: str, options: Sequence[str]) -> dict[str, Any
     if parser not in all_dataparsers:
         raise ValueError(f"expected one of the data parsers {', '.join(sorted(all_dataparsers))}, found {parser}")
     default = all_dataparsers[parser]
-    plainly = (tyro.conf.FlagConversionOff,)
-    config = parse_data_options(default, options, parser, config=plainly)
+    config = parse_data_options(default, options, parser)
     config.data = data
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # said in training

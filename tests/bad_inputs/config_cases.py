@@ -7,13 +7,14 @@ from tests.bad_inputs.bench import Bench, removed, written
 from tests.bad_inputs.cases import Case, Command, on_run
 
 
-def suite(text: str | bytes, *more: object, name: str = "s.toml") -> Command:
+def suite(text: str | bytes, *more: object, name: str = "s.toml", plan: bool = True) -> Command:
     """``moegs bench --plan`` of a suite; ``@`` is a whole scene."""
 
     def command(bench: Bench) -> list[Any]:
         scene = bench.scene()
         written(name, text if isinstance(text, bytes) else text.replace("@", str(scene)))(bench.folder)
-        return ["bench", bench.folder / name, "--plan", "--output-dir", bench.folder / "outputs", *more]
+        only = ["--plan"] if plan else []
+        return ["bench", bench.folder / name, *only, "--output-dir", bench.folder / "outputs", *more]
 
     return command
 
@@ -69,6 +70,11 @@ CONFIG_CASES = [
     Case("suite of an unknown parser", suite(FINE + 'parser = "video-data"'), ("n3v-data", "'video-data'")),
     Case(
         "suite with unknown options", suite(FINE + 'options = ["--speed", "1"]'), ("s.toml", "--speed", "data --help")
+    ),
+    Case(
+        "suite begun with unknown options",
+        suite(FINE + 'options = ["--speed", "1"]', plan=False),
+        ("s.toml", "--speed", "data --help"),
     ),
     Case("suite of an unknown preset", suite(FINE + 'preset = "slow"'), ("unknown preset 'slow'", "quick")),
     Case("suite of an unknown router", suite(PAIR + 'routers = ["best"]'), ("unknown preset 'best'",)),
